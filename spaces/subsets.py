@@ -1,0 +1,32 @@
+"""Subsets: named sets of roles, the unit in which a recipe says what is trained."""
+
+from __future__ import annotations
+
+from spaces.nearest import did_you_mean
+from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES, VISION
+
+SUBSETS: dict[str, frozenset[str]] = {
+    "full": frozenset(ROLES),
+    "llm": frozenset(LANGUAGE),
+    "vision": frozenset(VISION),
+    "projector": frozenset({"projector"}),
+    "vision_projector": frozenset({*VISION, "projector"}),
+    "sa_proj": frozenset(ATTENTION),
+    "qkv": frozenset({"attn.q", "attn.k", "attn.v"}),
+    "vo": frozenset({"attn.v", "attn.o"}),
+    "mlp": frozenset(MLP),
+    "gate_up": frozenset({"mlp.gate", "mlp.up"}),
+    "down": frozenset({"mlp.down"}),
+    "sa_gate_up": frozenset({*ATTENTION, "mlp.gate", "mlp.up"}),
+}
+
+
+def roles_of(subset: str) -> frozenset[str]:
+    """Return the roles that a named subset trains.
+
+    Raises:
+        ValueError: No subset has that name.
+    """
+    if subset not in SUBSETS:
+        raise ValueError(f"unknown subset {subset!r}: {did_you_mean(subset, SUBSETS)}")
+    return SUBSETS[subset]
