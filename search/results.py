@@ -1,0 +1,141 @@
+"""TrialResult: what became of a trial; COMPLETE, PRUNED and FAILED exclude each other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from search.config import StudyConfig
+from search.objective import Objective, Score
+from spaces.recipe import Recipe
+from trainables.evaluation import Evaluation
+
+
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One evaluation of a trial.
+
+    Attributes:
+        step: Optimiser steps done.
+        progress: `step` over the recipe's steps, in (0, 1].
+        score: The comparison with the base.
+        values: Task -> value in points.
+        metrics: Every metric logged at this rung, by its MLflow name (`drift/kl_target`, `cost/train_seconds`, ...).
+        weights: Where the trained parameters of this rung lie, or None where they were not kept.
+    """
+
+    step: int
+    progress: float
+    score: Score
+    values: Mapping[str, float]
+    metrics: Mapping[str, float]
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """One trial, ended.
+
+    Attributes:
+        trial_id: Tune's id, the key in every record.
+        number: Order in which the trials were started, from 0.
+        recipe: What was trained and how.
+        state: How it ended.
+        rungs: Its evaluations, by rising step.
+        preset: Name of the preset that queued it, or None.
+        error: Why it failed, one line; None unless FAILED.
+        seconds: Wall-clock time from start to end.
+    """
+
+    trial_id: str
+    number: int
+    recipe: Recipe
+    state: TrialState
+    rungs: tuple[Rung, ...] = field(default=())
+    preset: str | None = None
+    error: str | None = None
+    seconds: float = math.nan
+
+    def __post_init__(self) -> None:
+        """Refuse states that contradict the evidence."""
+        if self.state is TrialState.FAILED:
+            if self.error is None:
+                raise ValueError(f"trial {self.trial_id}: a FAILED trial must say why")
+            return
+        if self.error is not None:
+            raise ValueError(f"trial {self.trial_id}: only a FAILED trial has an error")
+        if not self.rungs:
+            raise ValueError(f"trial {self.trial_id}: a {self.state} trial needs at least one rung")
+        if (self.state is TrialState.COMPLETE) != (self.rungs[-1].progress == 1):
+            raise ValueError(
+                f"trial {self.trial_id}: {self.state} contradicts progress {self.rungs[-1].progress}"
+            )
+
+    @property
+    def last(self) -> Rung:
+        """The last rung, whose score is the trial's.
+
+        Raises:
+            ValueError: The trial failed; a failed trial has no score.
+        """
+        if self.state is TrialState.FAILED:
+            raise ValueError(f"trial {self.trial_id} failed ({self.error}): it has no score")
+        return self.rungs[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """Everything that a finished study measured: what selection and the report read.
+
+    Attributes:
+        config: The study, resolved.
+        objective: What it maximised, with the base's values.
+        base: Task -> the untouched model's evaluation on the search split.
+        trials: The trials in the order in which they were started.
+        seconds: Wall-clock time of the search, from the first trial's start to the last one's end.
+        versions: Package -> version, and `git_commit` where known.
+    """
+
+    config: StudyConfig
+    objective: Objective
+    base: Mapping[str, Evaluation]
+    trials: tuple[TrialResult, ...]
+    seconds: float
+    versions: Mapping[str, str]
+
+
+def trials_csv(trials: Iterable[TrialResult]) -> str:
+    """Return the table of trials, one row each: recipe, state and the last rung's metrics."""
+    rows: list[dict[str, object]] = []
+    for trial in trials:
+        row: dict[str, object] = {
+            "number": trial.number,
+            "trial_id": trial.trial_id,
+            "state": trial.state.value,
+            "preset": trial.preset or "",
+            **trial.recipe.to_dict(),
+            "seconds": round(trial.seconds, 3),
+            "error": trial.error or "",
+        }
+        if trial.state is not TrialState.FAILED:
+            row |= {"step": trial.last.step, "progress": trial.last.progress}
+            row |= dict(trial.last.metrics)
+        rows.append(row)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

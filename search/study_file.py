@@ -1,0 +1,127 @@
+"""Reading a study file with `key=value` overrides; a wrong input becomes one clear line."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from search.config import StudyConfig, resolve_paths
+from spaces.nearest import did_you_mean
+
+
+class InputError(ValueError):
+    """The user's input is wrong; the message is one line that names the key or file and the rule."""
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+    """Read, override and validate a study file.
+
+    Args:
+        path: The YAML file.
+        overrides: Settings such as `search.trials=8`; the value is read as YAML.
+
+    Returns:
+        The study, with the paths of its data files made absolute.
+
+    Raises:
+        InputError: The file or an override is wrong.
+    """
+    if not path.is_file():
+        near = did_you_mean(
+            path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        )
+        raise InputError(f"{path}: no such study file" + (f"; {near}" if near.startswith("did") else ""))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a study file is a mapping of keys, got {type(content).__name__}")
+    for override in overrides:
+        _apply_override(content, override)
+    return resolve_paths(parse_study(content, str(path)), path.parent)
+
+
+def parse_study(content: dict[str, Any], source: str) -> StudyConfig:
+    """Validate a study's plain values.
+
+    Args:
+        content: What the file holds.
+        source: Name of the file, for messages.
+
+    Raises:
+        InputError: A key is unknown or missing, or a value breaks a rule.
+    """
+    try:
+        return StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: {_first_problem(error)}") from None
+
+
+def dump_study(config: StudyConfig) -> str:
+    """Return the resolved study as YAML that `load_study` reads back to the same study."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"override {override!r}: expected key=value, such as search.trials=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"override {override!r}: the value is not valid YAML") from None
+    *parents, last = key.split(".")
+    section = content
+    for depth, parent in enumerate(parents, start=1):
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise InputError(
+                f"override {override!r}: {'.'.join(parents[:depth])!r} is a value, not a section"
+            )
+    section[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Turn pydantic's first problem into one line that names the key, the rule and the value."""
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}: {did_you_mean(location[-1], _keys_at(location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"missing key {key!r}"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _keys_at(location: Sequence[str]) -> list[str]:
+    """Return the valid keys of the section at a location of the study file."""
+    model: Any = StudyConfig
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = _section_of(model.model_fields[part].annotation)
+        # A mapping's own key (a task's name) stays in the model of its values.
+    return list(model.model_fields) if model is not None else []
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section model inside an annotation such as `Section | None` or `dict[str, Section]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, dict):
+        for argument in typing.get_args(annotation):
+            if (found := _section_of(argument)) is not None:
+                return found
+    return None

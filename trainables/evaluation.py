@@ -1,0 +1,57 @@
+"""Evaluation: what a task measured, with its direction, size and error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One task's result on one split.
+
+    Attributes:
+        task: Name of the task.
+        scores: Points of each sample, 0 to 100, in the order of the split.
+        direction: Whether a higher or a lower value is better.
+    """
+
+    task: str
+    scores: tuple[float, ...]
+    direction: Direction = "higher"
+
+    def __post_init__(self) -> None:
+        """Refuse an empty evaluation: it has no mean."""
+        if not self.scores:
+            raise ValueError(f"task {self.task!r} was evaluated on no sample")
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.scores)
+
+    @property
+    def value(self) -> float:
+        """Mean over the samples, in points."""
+        return math.fsum(self.scores) / self.n
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean, in points; NaN for a single sample."""
+        if self.n < 2:
+            return math.nan
+        mean = self.value
+        variance = math.fsum((score - mean) ** 2 for score in self.scores) / (self.n - 1)
+        return math.sqrt(variance / self.n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, ready for JSON."""
+        return {"task": self.task, "scores": list(self.scores), "direction": self.direction}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
+        """Read back what `to_dict` wrote."""
+        return cls(task=fields["task"], scores=tuple(fields["scores"]), direction=fields["direction"])
