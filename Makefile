@@ -1,0 +1,77 @@
+# `make` alone lists the targets. Another interpreter: `PYTHON=python3.12 make test`.
+PYTHON ?= python3
+VENV ?= .venv
+STUDY ?= examples/quickstart.yaml
+
+BIN := $(VENV)/bin
+MADE := $(VENV)/.made
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+REQUIREMENTS := pyproject.toml constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+
+# One thread a process: tests, Ray workers and torch would otherwise compete for the same cores.
+PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart venv dev test test-all lint format bench clean clean-venv same-python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+quickstart: $(RUN_READY) ## install into .venv/ and run a whole study on the embedded model
+	$(BIN)/recipe-search run $(STUDY)
+
+venv: $(MADE) ## make the empty virtual environment .venv/
+
+dev: $(DEV_READY) ## install into .venv/ with everything that development needs
+
+test: $(DEV_READY) ## run the tests, without those marked slow or gpu
+	@$(PYTEST)
+
+test-all: $(DEV_READY) ## run every test, the slow ones too, and those for a GPU where there is one
+	@$(PYTEST) -m ""
+
+lint: $(DEV_READY) ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY) ## mend style and format where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_READY) ## measure what is between two trials, beside one TorchTrainer.fit() per trial
+	$(BIN)/python -m benchmarks.turn_round
+
+clean: ## remove caches and build outputs; keeps .venv/, runs/ and mlflow.db
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find search spaces trainables tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+clean-venv: ## remove .venv/
+	rm -rf $(VENV)
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "error: no '$(PYTHON)' on the PATH: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "error: recipe-search needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): name a newer one, for example make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) || { \
+	    echo "error: '$(PYTHON) -m venv' failed: on Debian and Ubuntu install python3-venv, then run make clean-venv" >&2; exit 1; }
+	@touch $@
+
+# An interpreter that was asked for by name must be the one that the environment was made with.
+same-python: $(MADE)
+	@test "$(origin PYTHON)" = file || test "$$($(BIN)/python -V)" = "$$($(PYTHON) -V)" || { \
+	    echo "error: $(VENV)/ was made with $$($(BIN)/python -V), not $$($(PYTHON) -V): run make clean-venv, or give another folder with VENV=" >&2; exit 1; }
+
+$(RUN_READY): $(MADE) $(REQUIREMENTS) | same-python
+	@echo "installing recipe-search into $(VENV)/ (some minutes the first time)"
+	@$(PIP_INSTALL) '.[tiny]'
+	@touch $@
+
+$(DEV_READY): $(MADE) $(REQUIREMENTS) | same-python
+	@echo "installing recipe-search with its development tools into $(VENV)/ (some minutes the first time)"
+	@$(PIP_INSTALL) '.[tiny,lora,dev]'
+	@touch $@ $(RUN_READY)
