@@ -1,0 +1,52 @@
+"""Wording: how numbers are written wherever a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "–"  # noqa: RUF001  an en dash, read as "no value"
+
+
+def rate(value: float) -> str:
+    """Write a learning rate with two digits: `3.1e-4`."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def points(value: float, *, signed: bool = True) -> str:
+    """Write points with one decimal, or a dash where there is no number."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    rounded = round(value, 1) + 0.0  # adding 0 turns -0.0 into 0.0
+    return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+
+
+def count(value: float) -> str:
+    """Write a number of things, such as parameters: `812`, `12.4 K`, `3.1 M`, `6.7 B`."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time: `0.4s`, `38s`, `1m 40s`, `2h 05m`."""
+    if not math.isfinite(seconds):
+        return UNKNOWN
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, plural where needed: `1 trial`, `3 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
