@@ -1,0 +1,142 @@
+"""Checkpoints and selected weights: safetensors files, written atomically and found by pointers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+PARAMETER = "parameter/"
+DELTA_FILE = "delta.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or a set of selected weights is missing, damaged or of another model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where a rung's tensors lie; Tune's checkpoints hold this instead of the tensors.
+
+    Attributes:
+        path: The safetensors file.
+        sha256: Checksum of the file.
+        step: Optimiser steps done.
+    """
+
+    path: str
+    sha256: str
+    step: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, ready for JSON."""
+        return asdict(self)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Tensor], step: int) -> Pointer:
+    """Write the tensors of a run and return the pointer to them."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    write_atomically(path, content)
+    return Pointer(str(path), hashlib.sha256(content).hexdigest(), step)
+
+
+def load_checkpoint(pointer: Pointer) -> dict[str, Tensor]:
+    """Read the tensors that a pointer names.
+
+    Raises:
+        CheckpointError: The file is missing, or its checksum differs.
+    """
+    path = Path(pointer.path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} is missing")
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != pointer.sha256:
+        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is {found}, not {pointer.sha256}")
+    return load_file(path)
+
+
+def keep_parameters_only(path: Path) -> None:
+    """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
+    tensors = load_file(path)
+    write_atomically(path, save({n: t for n, t in tensors.items() if n.startswith(PARAMETER)}))
+
+
+def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint: str, folder: Path) -> None:
+    """Write a trial's trained parameters and what they belong to.
+
+    `delta.safetensors` holds the trained parameters' new values (not differences, which would round), each
+    under its name in the model; all other parameters are the base's.
+
+    Args:
+        checkpoint: The trial's last checkpoint.
+        manifest: The trial's `TrainableManifest.to_dict()`.
+        base_fingerprint: `model_fingerprint` of the base.
+        folder: Where the two files go; replaced if it exists.
+    """
+    tensors = load_file(checkpoint)
+    delta = {n.removeprefix(PARAMETER): t for n, t in tensors.items() if n.startswith(PARAMETER)}
+    if folder.exists():
+        shutil.rmtree(folder)
+    content = save(delta)
+    write_atomically(folder / DELTA_FILE, content)
+    description = {
+        "base_fingerprint": base_fingerprint,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **manifest,
+    }
+    write_atomically(folder / MANIFEST_FILE, (json.dumps(description, indent=1) + "\n").encode())
+
+
+def apply_delta(model: nn.Module, folder: Path) -> None:
+    """Copy selected weights onto their base model, in place.
+
+    Args:
+        model: The base model.
+        folder: A study's `selected/`.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or the tensors do not fit the model.
+    """
+    try:
+        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        content = (folder / DELTA_FILE).read_bytes()
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
+    if hashlib.sha256(content).hexdigest() != description["sha256"]:
+        raise CheckpointError(f"{folder / DELTA_FILE} is damaged: its checksum differs from the manifest's")
+    try:
+        delta = load_file(folder / DELTA_FILE)
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / DELTA_FILE} is not a safetensors file: {error}") from None
+    parameters = dict(model.named_parameters())
+    for name, tensor in delta.items():
+        if name not in parameters or parameters[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{folder / DELTA_FILE}: tensor {name!r} {tuple(tensor.shape)} does not fit"
+            )
+    with torch.no_grad():
+        for name, tensor in delta.items():
+            parameters[name].copy_(tensor)

@@ -1,0 +1,131 @@
+"""Evaluating a model on encoded samples: one teacher-forced pass where that equals greedy decoding.
+
+Greedy decoding writes a reference answer exactly when the arg-max after the prompt and each prefix of the
+answer is the answer's next token, the end of sequence included. One forward pass over prompt and answer shows
+that for all prefixes at once, so `exact_match` needs no generation.
+
+Shapes: B samples, T tokens, V vocabulary entries, A answer tokens of all samples together.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainables.collate import EncodedSample, collate
+from trainables.tasks import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What one pass over a task's samples gave, in the order of the samples.
+
+    Attributes:
+        scores: Points of each sample, 0 or 100.
+        log_probs: For each of the first `keep` samples, the log-probabilities that predict its answer
+            tokens, `[answer tokens, V]`, on the CPU.
+    """
+
+    scores: list[float]
+    log_probs: list[Tensor]
+
+
+@torch.inference_mode()
+def evaluate_task(
+    model: nn.Module,
+    tokenizer: Any,
+    samples: Sequence[EncodedSample],
+    *,
+    metric: Metric,
+    batch_size: int,
+    keep: int,
+) -> TaskOutput:
+    """Score a model on one task.
+
+    Args:
+        model: The model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        samples: The task's samples.
+        metric: `exact_match` compares tokens under teacher forcing; `normalized_exact_match` generates
+            greedily and compares texts without case, punctuation, articles and surplus space.
+        batch_size: Samples per forward pass.
+        keep: Number of leading samples whose log-probabilities are returned.
+    """
+    device = next(model.parameters()).device
+    scores = [0.0] * len(samples)
+    log_probs: dict[int, Tensor] = {}
+    for rows in _by_length(samples, batch_size):
+        if metric == "normalized_exact_match" and all(row >= keep for row in rows):
+            continue
+        batch = collate([samples[row] for row in rows], _pad(tokenizer)).to(device)
+        logits = model(**batch.inputs).logits
+        mask = batch.answer_mask[:, 1:]
+        right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
+        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=True)):
+            scores[row] = 100.0 if exact else 0.0
+            if row < keep:
+                answer = logits[position, :-1][mask[position]]
+                log_probs[row] = answer.float().log_softmax(-1).cpu()
+    if metric == "normalized_exact_match":
+        scores = _generated_scores(model, tokenizer, samples, batch_size)
+    return TaskOutput(scores, [log_probs[row] for row in sorted(log_probs)])
+
+
+def normalize_answer(text: str) -> str:
+    """Lower the case; drop punctuation, English articles and surplus space (SQuAD, arXiv 1606.05250)."""
+    text = text.lower()
+    text = "".join(" " if char in string.punctuation else char for char in text)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def _generated_scores(
+    model: nn.Module, tokenizer: Any, samples: Sequence[EncodedSample], batch_size: int
+) -> list[float]:
+    """Return the points of greedily generated answers, whose prompts are padded on the left."""
+    device = next(model.parameters()).device
+    scores = [0.0] * len(samples)
+    for rows in _by_length(samples, batch_size):
+        chosen = [samples[row] for row in rows]
+        width = max(sample.prompt_length for sample in chosen)
+        inputs: dict[str, Tensor] = {}
+        for name in chosen[0].tokens:
+            fill = _pad(tokenizer) if name == "input_ids" else 0
+            inputs[name] = torch.full((len(chosen), width), fill, dtype=chosen[0].tokens[name].dtype)
+            for row, sample in enumerate(chosen):
+                inputs[name][row, width - sample.prompt_length :] = sample.tokens[name][
+                    : sample.prompt_length
+                ]
+        for name in chosen[0].extras:
+            inputs[name] = torch.cat([sample.extras[name] for sample in chosen])
+        longest = max(sample.answer_length for sample in chosen)
+        written = model.generate(  # type: ignore[operator]
+            **{name: tensor.to(device) for name, tensor in inputs.items()},
+            do_sample=False,
+            max_new_tokens=longest + 8,
+            pad_token_id=_pad(tokenizer),
+        )
+        answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
+        for row, sample, answer in zip(rows, chosen, answers, strict=True):
+            reference = tokenizer.decode(
+                sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True
+            )
+            scores[row] = 100.0 if normalize_answer(answer) == normalize_answer(reference) else 0.0
+    return scores
+
+
+def _by_length(samples: Sequence[EncodedSample], batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of sample positions of similar length, so that little is padded."""
+    order = sorted(range(len(samples)), key=lambda row: samples[row].length)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _pad(tokenizer: Any) -> int:
+    pad = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if pad is None else pad)

@@ -1,0 +1,214 @@
+"""WorkerGroup: an actor that owns one warm Ray Train run and is the mailbox of its workers.
+
+The run is started once and serves one job after another, so that only a group's first job pays for
+processes, imports, rendezvous and model loading. Between reports the workers wait until the next one is asked
+for (lock step): a scheduler's stop then costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, replace
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from trainables.jobs import Job, Report, TrainJob, WorkerSetup
+from trainables.worker import worker_loop
+
+
+class GroupFailed(RuntimeError):
+    """A worker group can serve no more jobs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupShape:
+    """What one worker group takes from the cluster.
+
+    Attributes:
+        workers: Ray Train workers that train one trial together.
+        cpus: CPU cores per worker.
+        gpus: GPUs per worker.
+    """
+
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class WorkerGroup:
+    """The actor; make it with `ray.remote(num_cpus=0)(WorkerGroup)`.
+
+    One job is open at a time. Its sequence number tells its reports from those of an earlier, abandoned job.
+
+    Args:
+        name: Name of the Ray Train run.
+        setup: What each worker loads.
+        shape: Workers and their resources.
+        storage_path: Folder of Ray Train's own state, shared by all nodes.
+        max_failures: Restarts after dead workers before a job, or the group's start, fails.
+    """
+
+    def __init__(
+        self, name: str, setup: WorkerSetup, shape: GroupShape, storage_path: str, max_failures: int
+    ) -> None:
+        self._setup = setup
+        self._workers = shape.workers
+        self._max_failures = max_failures
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._failed: str | None = None
+        self._starts_without_report = 0
+        self._sequence = 0
+        self._job: Job | None = None
+        self._handed_out = 0  # times that the open job was handed to workers
+        self._reports: list[Report] = []
+        self._asked = 0  # reports asked for, of the open job
+        self._consumed_at: float | None = None
+        self._loop = asyncio.get_running_loop()
+        trainer = TorchTrainer(
+            worker_loop,
+            train_loop_config={"group": ray.get_runtime_context().current_actor},
+            scaling_config=ScalingConfig(
+                num_workers=shape.workers,
+                use_gpu=shape.gpus > 0,
+                resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
+            ),
+            torch_config=TorchConfig(backend="nccl" if shape.gpus >= 1 and shape.workers > 1 else "gloo"),
+            # Jobs bound their own restarts, so Ray Train may restart the group without end.
+            run_config=RunConfig(
+                name=name, storage_path=storage_path, failure_config=FailureConfig(max_failures=-1)
+            ),
+        )
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name="ray-train-fit")
+        self._thread.start()
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        """Run the trainer to its end; whatever ends it reaches those who wait for a report."""
+        try:
+            trainer.fit()
+            error = "the worker group ended"
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
+        asyncio.run_coroutine_threadsafe(self.give_up(error), self._loop)
+
+    # ---- for those who want work done
+
+    async def submit(self, job: Job) -> int:
+        """Open a job, abandoning one that is still open; return its sequence number."""
+        async with self._changed:
+            self._open(job)
+            self._changed.notify_all()
+            return self._sequence
+
+    async def next_report(self, sequence: int) -> Report:
+        """Let the job go on to its next report and wait for it.
+
+        Raises:
+            GroupFailed: The group can serve no more jobs, or the job was abandoned.
+        """
+        async with self._changed:
+            self._asked += 1
+            wanted = self._asked
+            self._changed.notify_all()
+            await self._changed.wait_for(
+                lambda: self._failed or sequence != self._sequence or len(self._reports) >= wanted
+            )
+            if sequence != self._sequence:
+                raise GroupFailed("the job was abandoned")
+            if len(self._reports) < wanted:
+                raise GroupFailed(self._failed)
+            self._consumed_at = time.time()
+            return self._reports[wanted - 1]
+
+    async def abandon(self, sequence: int) -> None:
+        """Stop a job where it stands; it waits for nobody, and its late reports are refused."""
+        async with self._changed:
+            if sequence == self._sequence:
+                self._open(None)
+                self._changed.notify_all()
+
+    async def close(self) -> None:
+        """End the workers after their current step; nothing can be submitted any more."""
+        async with self._changed:
+            self._closed = True
+            self._open(None)
+            self._changed.notify_all()
+
+    async def wait_closed(self) -> None:
+        """Wait until Ray Train has ended the workers."""
+        await asyncio.to_thread(self._thread.join)
+
+    def _open(self, job: Job | None) -> None:
+        self._sequence += 1
+        self._job = job
+        self._handed_out = 0
+        self._reports = []
+        self._asked = 0
+
+    # ---- for rank 0 of the workers
+
+    async def worker_setup(self) -> WorkerSetup | None:
+        """Return what to load; None when starting was tried too often without a single report."""
+        async with self._changed:
+            self._starts_without_report += 1
+            if self._starts_without_report > (self._max_failures + 1) * self._workers:
+                self._failed = self._failed or "the workers died before their first report, every time"
+                self._changed.notify_all()
+                return None
+            return self._setup
+
+    async def next_job(self) -> tuple[int, Job] | None:
+        """Wait for a job that is open and return it with its sequence number; None when closing.
+
+        Workers ask anew only after they finished a job, or after a restart: then the open job is theirs
+        again, from its last checkpoint, up to `max_failures` times.
+        """
+        async with self._changed:
+            if self._job is not None and self._handed_out > self._max_failures:
+                self._end_job(f"its workers died {self._handed_out} times")
+            self._changed.notify_all()
+            await self._changed.wait_for(
+                lambda: self._closed or (self._job is not None and self._asked > len(self._reports))
+            )
+            if self._closed or self._job is None:
+                return None
+            self._handed_out += 1
+            job = self._job
+            if isinstance(job, TrainJob) and self._reports:
+                job = replace(job, resume=self._reports[-1].checkpoint)
+            return self._sequence, job
+
+    async def report(self, sequence: int, report: Report) -> bool:
+        """Take a report; wait until the next one is asked for; return whether to go on."""
+        async with self._changed:
+            if sequence != self._sequence or self._job is None:
+                return False
+            self._starts_without_report = 0
+            if not self._reports and report.started_at is not None and self._consumed_at is not None:
+                turn_round = {"cost/turn_round_seconds": report.started_at - self._consumed_at}
+                report = replace(report, metrics={**report.metrics, **turn_round})
+            self._reports.append(report)
+            if report.done:
+                self._job = None
+            self._changed.notify_all()
+            if report.done:
+                return False
+            produced = len(self._reports)
+            await self._changed.wait_for(lambda: sequence != self._sequence or self._asked > produced)
+            return sequence == self._sequence
+
+    async def give_up(self, error: str) -> None:
+        """Mark the group as unable to serve jobs, and tell whoever waits."""
+        async with self._changed:
+            self._failed = self._failed or error
+            self._closed = True
+            self._changed.notify_all()
+
+    def _end_job(self, error: str) -> None:
+        self._reports.append(Report(step=0, done=True, error=error))
+        self._job = None

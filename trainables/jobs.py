@@ -1,0 +1,107 @@
+"""Messages between those who want a model trained or evaluated and the worker group that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from spaces.recipe import Recipe
+from trainables.checkpoint import Pointer
+from trainables.evaluation import Evaluation
+from trainables.samples import Sample
+from trainables.tasks import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """The samples of one task that a search may see: never the `confirm` split.
+
+    Attributes:
+        name: Name of the task.
+        role: Whether it is to be learnt or kept.
+        metric: How an answer is scored.
+        train: Training samples; empty for a held-out task.
+        search: Samples that trials are scored on.
+    """
+
+    name: str
+    role: Literal["target", "held_out"]
+    metric: Metric
+    train: tuple[Sample, ...]
+    search: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSetup:
+    """What a worker loads once and keeps for all its jobs.
+
+    Attributes:
+        model: Hub id, folder or embedded name of the base model.
+        dtype: Name of the weights' torch dtype.
+        tasks: The study's tasks, targets first.
+        eval_batch_size: Samples per forward pass of an evaluation.
+        drift_samples: Samples per task over which drift is measured.
+        threads: CPU threads per worker.
+    """
+
+    model: str
+    dtype: Literal["float32", "bfloat16"]
+    tasks: tuple[TaskData, ...]
+    eval_batch_size: int
+    drift_samples: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """Fine-tune the base with a recipe, evaluating at each rung.
+
+    Attributes:
+        trial_id: The trial's key.
+        recipe: What to train and how.
+        seed: Fixes the order of the data.
+        rungs: Optimiser steps to evaluate and report at, rising.
+        folder: The trial's folder on storage that every worker shares.
+        resume: A checkpoint to go on from.
+    """
+
+    trial_id: str
+    recipe: Recipe
+    seed: int
+    rungs: tuple[int, ...]
+    folder: str
+    resume: Pointer | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateJob:
+    """Evaluate the untouched base on every task."""
+
+
+Job = TrainJob | EvaluateJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a worker group has to say about its open job.
+
+    Attributes:
+        step: Optimiser steps done.
+        done: Whether the job has ended.
+        evaluations: Task -> evaluation at this step.
+        metrics: Metrics by their MLflow names (`drift/...`, `train/...`, `cost/...`).
+        manifest: The `TrainableManifest.to_dict()` of a train job, with its first report.
+        checkpoint: Where the tensors of this step lie.
+        started_at: Wall-clock time at which the job's first optimiser step began.
+        error: Why the job failed, one line; it is then done.
+    """
+
+    step: int
+    done: bool
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    manifest: Mapping[str, Any] | None = None
+    checkpoint: Pointer | None = None
+    started_at: float | None = None
+    error: str | None = None

@@ -1,0 +1,96 @@
+"""Loading base models, from a hub id, a local folder or the embedded one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from trainables import tiny
+
+EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
+
+
+class ModelError(ValueError):
+    """A model can't be loaded; the message is one line that says which and why."""
+
+
+def model_source(path: str) -> str:
+    """Return what `from_pretrained` takes for a study file's `model.path`."""
+    return str(EMBEDDED.get(path, path))
+
+
+def load_config(path: str) -> Any:
+    """Load a model's configuration.
+
+    Raises:
+        ModelError: There is no such model, or its configuration is not readable.
+    """
+    try:
+        return transformers.AutoConfig.from_pretrained(model_source(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+
+
+def load_model(path: str, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
+    """Load a base model in evaluation mode, every parameter frozen.
+
+    Evaluation mode stays on in training too: dropout would make ranks and repetitions differ.
+    """
+    config = load_config(path)
+    try:
+        model: nn.Module = _auto_class(config).from_pretrained(
+            model_source(path), dtype=dtype, low_cpu_mem_usage=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_skeleton(path: str, *, dtype: torch.dtype) -> nn.Module:
+    """Build a model from its configuration alone: names and shapes on the meta device, no weights."""
+    config = load_config(path)
+    with torch.device("meta"):
+        model: nn.Module = _auto_class(config).from_config(config, dtype=dtype)
+    return model
+
+
+def load_processor(path: str) -> Any:
+    """Load a model's processor; for a text model this is its tokenizer.
+
+    Raises:
+        ModelError: The model ships neither.
+    """
+    try:
+        return transformers.AutoProcessor.from_pretrained(model_source(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"processor of model {path!r} can't be loaded: {_first_line(error)}") from None
+
+
+def model_fingerprint(path: str) -> str:
+    """Return a content hash of a model: of its files for a folder, of id and commit for a hub model."""
+    folder = Path(model_source(path))
+    digest = hashlib.sha256()
+    if not folder.is_dir():
+        commit = getattr(load_config(path), "_commit_hash", None)
+        return hashlib.sha256(f"{path}@{commit}".encode()).hexdigest()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix in {".json", ".safetensors", ".jinja", ".model", ".txt"}:
+            digest.update(os.fsencode(file.relative_to(folder)) + b"\0")
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _auto_class(config: Any) -> Any:
+    multimodal = transformers.AutoModelForImageTextToText
+    return multimodal if type(config) in multimodal._model_mapping else transformers.AutoModelForCausalLM
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,155 @@
+"""RecipeTrainable: the Tune trial, which only leases a worker group, submits a job and relays its reports."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from spaces.recipe import Recipe
+from trainables.checkpoint import Pointer, write_atomically
+from trainables.evaluation import Evaluation
+from trainables.group import GroupShape
+from trainables.jobs import Report, TrainJob
+from trainables.pool import Lease
+
+POINTER_FILE = "pointer.json"
+
+
+class TrialError(RuntimeError):
+    """The trial's job failed; Tune records the trial as failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What every trial of a study shares.
+
+    Attributes:
+        pool: Handle of the `WorkerPool` actor.
+        shape: The worker group that a trial needs.
+        recipe: Turns Tune's configuration into a recipe.
+        score: Turns a rung's evaluations into the metrics of the objective, `score` among them.
+        seed: Fixes the order of the data.
+        rungs: Optimiser steps to evaluate and report at, rising.
+        folder: The folder under which each trial has its own, on storage that every node shares.
+    """
+
+    pool: Any
+    shape: GroupShape
+    recipe: Callable[[Mapping[str, Any]], Recipe]
+    score: Callable[[Mapping[str, Evaluation]], dict[str, float]]
+    seed: int
+    rungs: tuple[int, ...]
+    folder: str
+
+
+class RecipeTrainable(tune.Trainable):
+    """One step is one rung. The actor is reused; all state of a trial goes with `_finish`."""
+
+    def setup(self, config: dict[str, Any], context: TrialContext) -> None:
+        """Remember what to train; the job is submitted with the first `step`, after any checkpoint."""
+        self._context = context
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; always possible."""
+        self._finish()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Let the job go on to its next rung.
+
+        Raises:
+            TrialError: The job failed.
+        """
+        if self._lease is None:
+            self._submit()
+        assert self._lease is not None
+        try:
+            report: Report = ray.get(self._lease.group.next_report.remote(self._sequence))
+        except ray.exceptions.RayError as error:
+            self._finish(usable=False)
+            raise TrialError(f"the worker group failed: {_cause(error)}") from None
+        if report.error is not None:
+            self._finish()
+            raise TrialError(report.error)
+        self._pointer = report.checkpoint
+        try:
+            result = self._result(report)
+        except ValueError as error:
+            self._finish()
+            raise TrialError(str(error)) from None
+        if report.done:
+            self._finish()
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the pointer to the rung's tensors."""
+        pointer = None if self._pointer is None else self._pointer.to_dict()
+        write_atomically(Path(checkpoint_dir) / POINTER_FILE, json.dumps(pointer).encode())
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Read the pointer; the job that is submitted next goes on from there."""
+        pointer = json.loads((Path(checkpoint_dir) / POINTER_FILE).read_text(encoding="utf-8"))
+        self._pointer = None if pointer is None else Pointer(**pointer)
+
+    def cleanup(self) -> None:
+        """Give the group back when Tune ends the actor."""
+        self._finish()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._recipe = self._context.recipe(config)
+        self._lease: Lease | None = None
+        self._sequence = -1
+        self._pointer: Pointer | None = None
+
+    def _submit(self) -> None:
+        self._lease = ray.get(self._context.pool.lease.remote(self._context.shape))
+        job = TrainJob(
+            trial_id=self.trial_id,
+            recipe=self._recipe,
+            seed=self._context.seed,
+            rungs=self._context.rungs,
+            folder=str(Path(self._context.folder) / self.trial_id),
+            resume=self._pointer,
+        )
+        self._sequence = ray.get(self._lease.group.submit.remote(job))
+
+    def _finish(self, *, usable: bool = True) -> None:
+        """Abandon what is open and give the group back."""
+        if self._lease is None:
+            return
+        lease, self._lease = self._lease, None
+        if usable:
+            lease.group.abandon.remote(self._sequence)
+        ray.get(self._context.pool.release.remote(lease.name, usable=usable))
+
+    def _result(self, report: Report) -> dict[str, Any]:
+        metrics = {**self._context.score(report.evaluations), **report.metrics}
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise ValueError(f"metric {broken[0]} is {metrics[broken[0]]} at step {report.step}")
+        folder = Path(self._context.folder) / self.trial_id
+        scores = {task: evaluation.to_dict() for task, evaluation in report.evaluations.items()}
+        write_atomically(folder / f"evaluations_{report.step:06d}.json", json.dumps(scores).encode())
+        return {
+            "score": metrics["score"],
+            "step": report.step,
+            "progress": report.step / self._recipe.steps,
+            "done": report.done,
+            "metrics": metrics,
+            "manifest": dict(report.manifest) if report.manifest is not None else None,
+            "weights": None if report.checkpoint is None else report.checkpoint.path,
+        }
+
+
+def _cause(error: BaseException) -> str:
+    """Return the last line of a remote error, which names its cause."""
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,218 @@
+"""Workbench: one loaded base model that serves one job after another; plain torch, without Ray."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from trainables.checkpoint import (
+    CheckpointError,
+    Pointer,
+    keep_parameters_only,
+    load_checkpoint,
+    save_checkpoint,
+)
+from trainables.collate import EncodedSample, Encoder
+from trainables.drift import kl_divergence
+from trainables.evaluate import evaluate_task
+from trainables.evaluation import Evaluation
+from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, WorkerSetup
+from trainables.loop import Progress, Shard, fine_tune
+from trainables.manifest import build_manifest
+from trainables.model import load_model, load_processor
+from trainables.restore import borrowed
+
+
+class Workbench:
+    """Holds what is loaded once: the base model, the encoded samples, and the base's output distribution.
+
+    Args:
+        setup: What to load.
+        device: Where the model lives.
+        shard: This process's share; evaluation and training are spread over the shards.
+    """
+
+    def __init__(self, setup: WorkerSetup, device: torch.device | str = "cpu", shard: Shard | None = None):
+        self._setup = setup
+        self._shard = shard or Shard()
+        self._device = torch.device(device)
+        self.model = load_model(setup.model, dtype=getattr(torch, setup.dtype), device=self._device)
+        encoder = Encoder(load_processor(setup.model))
+        self._tokenizer = encoder.tokenizer
+        self._train = [
+            encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
+        ]
+        # Each rank scores every size-th sample; `_gather` puts them back in order.
+        rank, size = self._shard.rank, self._shard.size
+        self._search: dict[str, list[EncodedSample]] = {
+            task.name: [encoder.encode(sample) for sample in task.search[rank::size]] for task in setup.tasks
+        }
+        self._base_log_probs: dict[str, list[Tensor]] | None = None
+
+    def run(self, job: Job) -> Iterator[Report]:
+        """Serve one job; the model is the base again when the iterator ends or is closed.
+
+        Raises:
+            TrialFailed: The recipe failed by itself.
+        """
+        return self._evaluate_base() if isinstance(job, EvaluateJob) else self._train_job(job)
+
+    def evaluate(self) -> tuple[dict[str, Evaluation], dict[str, list[Tensor]]]:
+        """Evaluate the model as it is on every task.
+
+        Returns:
+            The evaluations, the same on every rank, and this rank's share of the log-probabilities that
+            drift is measured on.
+        """
+        evaluations, log_probs = {}, {}
+        for task in self._setup.tasks:
+            own = self._search[task.name]
+            output = evaluate_task(
+                self.model,
+                self._tokenizer,
+                own,
+                metric=task.metric,
+                batch_size=self._setup.eval_batch_size,
+                keep=self._own_drift_samples(task),
+            )
+            scores = self._gather(output.scores, len(task.search))
+            evaluations[task.name] = Evaluation(task=task.name, scores=tuple(scores))
+            log_probs[task.name] = output.log_probs
+        return evaluations, log_probs
+
+    def _own_drift_samples(self, task: TaskData) -> int:
+        """Return how many of the task's first `drift_samples` fall to this rank."""
+        first = min(self._setup.drift_samples, len(task.search))
+        return len(range(self._shard.rank, first, self._shard.size))
+
+    def _gather(self, own: list[float], total: int) -> list[float]:
+        if self._shard.size == 1:
+            return own
+        parts: list[list[float]] = [[] for _ in range(self._shard.size)]
+        dist.all_gather_object(parts, own)
+        merged = [0.0] * total
+        for rank, part in enumerate(parts):
+            merged[rank :: self._shard.size] = part
+        return merged
+
+    def _evaluate_base(self) -> Iterator[Report]:
+        began = time.perf_counter()
+        evaluations, self._base_log_probs = self.evaluate()
+        seconds = time.perf_counter() - began
+        yield Report(step=0, done=True, evaluations=evaluations, metrics=self._cost(0.0, seconds))
+
+    def _train_job(self, job: TrainJob) -> Iterator[Report]:
+        if self._base_log_probs is None:
+            _, self._base_log_probs = self.evaluate()
+        manifest = build_manifest(self.model, job.recipe.subset)
+        resume = _load_or_restart(job.resume)
+        pointer: Pointer | None = None
+        with (
+            borrowed(self.model, manifest, seed=job.seed),
+            closing(
+                fine_tune(
+                    self.model,
+                    manifest,
+                    job.recipe,
+                    self._train,
+                    seed=job.seed,
+                    rungs=job.rungs,
+                    pad_token_id=self._tokenizer.pad_token_id,
+                    shard=self._shard,
+                    resume=resume,
+                )
+            ) as run,
+        ):
+            started_at = time.time()
+            train_seconds = eval_seconds = 0.0
+            try:
+                for progress in run:
+                    train_seconds += progress.seconds
+                    began = time.perf_counter()
+                    evaluations, drift = self._evaluate_tuned()
+                    eval_seconds += time.perf_counter() - began
+                    done = progress.step == job.rungs[-1]
+                    previous, pointer = pointer, self._save(job, progress)
+                    yield Report(
+                        step=progress.step,
+                        done=done,
+                        evaluations=evaluations,
+                        metrics={
+                            **drift,
+                            "train/loss": sum(progress.losses) / len(progress.losses),
+                            "cost/trainable_parameters": float(manifest.count),
+                            **self._cost(train_seconds, eval_seconds),
+                        },
+                        manifest=manifest.to_dict() if previous is None else None,
+                        checkpoint=pointer,
+                        started_at=started_at if previous is None else None,
+                    )
+                    if previous is not None and self._shard.rank == 0:
+                        Path(previous.path).unlink(missing_ok=True)
+            finally:
+                # No run goes on from here, so the optimiser's tensors are of no use.
+                if pointer is not None and self._shard.rank == 0:
+                    keep_parameters_only(Path(pointer.path))
+
+    def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
+        assert self._base_log_probs is not None
+        evaluations, log_probs = self.evaluate()
+        drift = {}
+        for role, metric in (("target", "drift/kl_target"), ("held_out", "drift/kl_held_out")):
+            names = [task.name for task in self._setup.tasks if task.role == role]
+            base = [p for name in names for p in self._base_log_probs[name]]
+            tuned = [p for name in names for p in log_probs[name]]
+            drift[metric] = self._mean_over_ranks(base, tuned)
+        return evaluations, drift
+
+    def _mean_over_ranks(self, base: list[Tensor], tuned: list[Tensor]) -> float:
+        tokens = sum(len(p) for p in base)
+        own = (kl_divergence(base, tuned) * tokens if base else 0.0, tokens)
+        if self._shard.size == 1:
+            parts = [own]
+        else:
+            parts = [own] * self._shard.size
+            dist.all_gather_object(parts, own)
+        return sum(total for total, _ in parts) / sum(count for _, count in parts)
+
+    def _save(self, job: TrainJob, progress: Progress) -> Pointer | None:
+        if self._shard.rank != 0:
+            return None
+        path = Path(job.folder) / f"step_{progress.step:06d}.safetensors"
+        return save_checkpoint(path, progress.state, progress.step)
+
+    def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
+        on_gpu = self._device.type == "cuda"
+        gpus = self._shard.size if on_gpu else 0
+        return {
+            "cost/train_seconds": train_seconds,
+            "cost/eval_seconds": eval_seconds,
+            "cost/gpu_seconds": (train_seconds + eval_seconds) * gpus,
+            "cost/peak_memory_bytes": float(
+                torch.cuda.max_memory_allocated(self._device) if on_gpu else _peak_resident_bytes()
+            ),
+        }
+
+
+def _load_or_restart(pointer: Pointer | None) -> Mapping[str, Tensor] | None:
+    """Return a checkpoint's tensors; a missing or damaged one means starting from the base."""
+    if pointer is None:
+        return None
+    try:
+        return load_checkpoint(pointer)
+    except CheckpointError as error:
+        print(f"starting from the base: {error}", file=sys.stderr)
+        return None
+
+
+def _peak_resident_bytes() -> int:
+    """Return the peak resident set of this process, since its start."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

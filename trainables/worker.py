@@ -1,0 +1,88 @@
+"""The Ray Train worker loop: load the base once, then serve jobs until the group closes."""
+
+from __future__ import annotations
+
+import datetime
+from contextlib import closing
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from trainables.jobs import Job, Report, WorkerSetup
+from trainables.loop import Shard, TrialFailed
+from trainables.workbench import Workbench
+
+# Workers of an idle group wait in a broadcast for the next job, for as long as the study has none.
+_IDLE_LIMIT = datetime.timedelta(days=30)
+
+
+class Mailbox:
+    """The group actor as one rank sees it: rank 0 talks to the actor and broadcasts to the others."""
+
+    def __init__(self, group: Any, shard: Shard) -> None:
+        self._group = group
+        self._shard = shard
+        self._control = dist.new_group(backend="gloo", timeout=_IDLE_LIMIT) if shard.size > 1 else None
+
+    def next_job(self) -> tuple[int, Job] | None:
+        """Wait for the next job and its sequence number; None when the group closes."""
+        return self._shared(lambda: ray.get(self._group.next_job.remote()))
+
+    def report(self, sequence: int, report: Report) -> bool:
+        """Hand over a report; return whether to go on with this job."""
+        return bool(self._shared(lambda: ray.get(self._group.report.remote(sequence, report))))
+
+    def _shared(self, ask: Any) -> Any:
+        answer = [ask() if self._shard.rank == 0 else None]
+        if self._control is not None:
+            dist.broadcast_object_list(answer, src=0, group=self._control)
+        return answer[0]
+
+
+def worker_loop(config: dict[str, Any]) -> None:
+    """Serve the jobs of the group actor `config["group"]`."""
+    group = config["group"]
+    setup: WorkerSetup | None = ray.get(group.worker_setup.remote())
+    if setup is None:
+        return
+    torch.set_num_threads(setup.threads)
+    context = ray.train.get_context()
+    shard = Shard(context.get_world_rank(), context.get_world_size())
+    try:
+        workbench = Workbench(setup, ray.train.torch.get_device(), shard)
+    except (ValueError, OSError) as error:
+        # The same input fails again after a restart, so the group gives up at once.
+        ray.get(group.give_up.remote(_one_line(error)))
+        return
+    mailbox = Mailbox(group, shard)
+    while (assignment := mailbox.next_job()) is not None:
+        _serve(workbench, mailbox, shard, *assignment)
+
+
+def _serve(workbench: Workbench, mailbox: Mailbox, shard: Shard, sequence: int, job: Job) -> None:
+    error: str
+    try:
+        with closing(workbench.run(job)) as reports:  # type: ignore[type-var]
+            for report in reports:
+                if not mailbox.report(sequence, report):
+                    return
+            return
+    except TrialFailed as failure:
+        error = str(failure)
+    except Exception as failure:
+        # The trial's boundary. Alone, a worker has left nothing behind and can serve the next job; among
+        # several, the others wait in a collective, and only a restart of the group brings them together.
+        if shard.size > 1:
+            raise
+        error = _one_line(failure)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    mailbox.report(sequence, Report(step=0, done=True, error=error))
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
