@@ -1,13 +1,11 @@
-"""The rules that keep the packages apart: what may import what, and which names are ours."""
+"""The rules that keep the packages apart: what may import what."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -86,25 +84,6 @@ def test_spaces_load_without_torch_and_ray() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_the_top_level_names_are_this_distribution_alone(package: str) -> None:
-    # A checkout's egg-info may list the distribution a second time, hence a set.
-    assert set(packages_distributions()[package]) == {"recipe-search"}
-
-
-def test_every_package_folder_is_listed_for_the_build() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"][
-        "packages"
-    ]
-    folders = {
-        ".".join(path.relative_to(ROOT).parent.parts)
-        for package in PACKAGES
-        for path in files_of(package)
-        if path.name == "__init__.py"
-    }
-    assert set(listed) == folders
 
 
 def test_no_file_shadows_a_library() -> None:
