@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,21 @@ def test_every_package_folder_is_listed_for_the_build(project: dict[str, Any]) -
         for path in (ROOT / package).rglob("__init__.py")
     }
     assert set(project["tool"]["setuptools"]["packages"]) == folders
+
+
+def test_every_other_file_is_shipped_as_package_data(project: dict[str, Any]) -> None:
+    patterns = [
+        f"{package.replace('.', '/')}/{pattern}"
+        for package, found in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in found
+    ]
+    others = [
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert [path for path in others if not any(fnmatch(path, pattern) for pattern in patterns)] == []
 
 
 def test_every_requirement_is_pinned_to_a_version_that_it_allows(
