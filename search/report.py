@@ -1,0 +1,295 @@
+"""The report: one self-contained HTML page that says what a study found."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from search import findings, plot_theme, wording
+from search.plots import Plot, study_plots
+from search.results import StudyRecord, TrialResult, TrialState
+from search.selection import Selection
+from search.study_file import dump_study
+
+_TEMPLATE: Final = Path(__file__).with_name("report_template.html")
+
+_PAGE_JS: Final = """
+const {plots, themes} = JSON.parse(document.getElementById('plot-data').textContent);
+const dark = matchMedia('(prefers-color-scheme: dark)');
+const touch = matchMedia('(pointer: coarse)').matches;
+function draw() {
+  for (const div of document.querySelectorAll('[data-plot]')) {
+    const {data, layout} = structuredClone(plots[div.dataset.plot]);
+    layout.template = themes[dark.matches ? 'dark' : 'light'];
+    if (touch) layout.dragmode = false;
+    Plotly.react(div, data, layout, {responsive: true, displaylogo: false, displayModeBar: touch ? false : 'hover'});
+  }
+}
+dark.addEventListener('change', draw);
+draw();
+"""
+
+
+def render_report(record: StudyRecord, selection: Selection) -> str:
+    """Return the report as one HTML page that needs no network; every text of the user's is escaped."""
+    plots = study_plots(record, selection)
+    scripts = (get_plotlyjs(), _PAGE_JS)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    shown = findings.shown_trial(selection)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        name=record.config.name,
+        headline=_headline(selection),
+        tiles=_tiles(record, selection),
+        finding=findings.paragraph(record, selection),
+        caveats=findings.caveats(record, selection),
+        formula=_formula(record),
+        ranking=_ranking(record, selection),
+        subsets=_subsets(record, selection),
+        tasks=_tasks(record, shown),
+        tasks_title=_tasks_title(selection, shown),
+        has_tuned=shown is not None,
+        totals=_totals(record),
+        failures=_failures(record),
+        command=f"recipe-search run {record.config.folder / 'study.yaml'}",
+        repeatable=_repeatable(record),
+        recipe_yaml=_recipe_yaml(selection),
+        study_yaml=_without_passwords(dump_study(record.config)),
+        versions=sorted(record.versions.items()),
+        plots={plot.name: plot for plot in plots},
+        plot_json=Markup(_plot_json(plots)),
+        plotly_js=Markup(scripts[0]),
+        page_js=Markup(scripts[1]),
+        script_hashes=Markup(" ".join(_hash(script) for script in scripts)),
+    )
+
+
+def _headline(selection: Selection) -> str:
+    if selection.winner is None:
+        return "Keep the base model"
+    recipe = selection.winner.recipe
+    return f"Train {recipe.subset} at learning rate {wording.rate(recipe.learning_rate)}"
+
+
+def _tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
+    states = [trial.state for trial in record.trials]
+    pruned, failed = states.count(TrialState.PRUNED), states.count(TrialState.FAILED)
+    study = {
+        "label": "search",
+        "value": wording.counted(len(states), "trial"),
+        "note": f"{pruned} pruned, {failed} failed, {wording.duration(record.seconds)}",
+    }
+    trial = selection.winner
+    if trial is None:
+        return [{"label": "score of the base", "value": "0.0", "note": "by definition"}, study]
+    rung = trial.last
+    return [
+        {
+            "label": "score",
+            "value": wording.points(rung.score.score),
+            "note": _stderr_note(findings.score_stderr(record, rung)),
+        },
+        {
+            "label": "target gain",
+            "value": wording.points(rung.score.target_gain),
+            "note": _stderr_note(findings.gain_stderr(record, rung)),
+        },
+        {
+            "label": "held-out forgetting",
+            "value": wording.points(rung.score.held_out_forgetting),
+            "note": _stderr_note(findings.forgetting_stderr(record, rung)),
+        },
+        {
+            "label": "worst held-out drop",
+            "value": wording.points(rung.score.worst_forgetting),
+            "note": "points on one task",
+        },
+        study,
+    ]
+
+
+def _stderr_note(stderr: float) -> str:
+    if not math.isfinite(stderr):
+        return "points"
+    return f"points, ± {wording.points(stderr, signed=False)} (rough)"
+
+
+def _formula(record: StudyRecord) -> str:
+    objective = record.objective
+    text = (
+        f"Score = gain - {objective.forgetting_weight:g} x forgetting; forgetting is the mean held-out drop."
+    )
+    if objective.max_forgetting is not None:
+        text += f" Infeasible: forgetting above {objective.max_forgetting:g}."
+    return text
+
+
+def _ranking(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
+    winner = selection.winner.number if selection.winner else None
+    base = {"number": "base", "kind": "base", "subset": "keep the model as it is", "preset": None, "rate": ""}
+    base |= dict.fromkeys(("state", "steps", "kl", "parameters", "time"), "")
+    base |= dict.fromkeys(("score", "gain", "forgetting", "worst"), "0.0")
+    rows: list[dict[str, object]] = []
+    for trial in selection.ranking:
+        if base and trial.last.score.score <= 0:
+            rows.append(base)
+            base = {}
+        chosen = trial.number == winner
+        rows.append(_row(trial, "selected" if chosen else "complete", "chosen" if chosen else ""))
+    if base:
+        rows.append(base)
+    rows += [_row(trial, "infeasible", "out") for trial in selection.infeasible]
+    pruned = [trial for trial in record.trials if trial.state is TrialState.PRUNED]
+    pruned.sort(key=lambda trial: (-trial.last.step, -trial.last.score.score))
+    rows += [_row(trial, "pruned", "out") for trial in pruned]
+    rows += [_row(trial, "failed", "out") for trial in record.trials if trial.state is TrialState.FAILED]
+    return rows
+
+
+def _row(trial: TrialResult, state: str, kind: str) -> dict[str, object]:
+    row: dict[str, object] = {
+        "number": trial.number,
+        "kind": kind,
+        "subset": trial.recipe.subset,
+        "preset": trial.preset,
+        "rate": wording.rate(trial.recipe.learning_rate),
+        "state": state,
+        "time": wording.duration(trial.seconds),
+    }
+    if trial.state is TrialState.FAILED:
+        absent = ("score", "gain", "forgetting", "worst", "steps", "kl", "parameters")
+        return row | dict.fromkeys(absent, wording.UNKNOWN)
+    rung = trial.last
+    kl = rung.metrics.get("drift/kl_target", math.nan)
+    return row | {
+        "score": wording.points(rung.score.score),
+        "gain": wording.points(rung.score.target_gain),
+        "forgetting": wording.points(rung.score.held_out_forgetting),
+        "worst": wording.points(rung.score.worst_forgetting),
+        "steps": rung.step,
+        "kl": f"{kl:.3f}" if math.isfinite(kl) else wording.UNKNOWN,
+        "parameters": wording.count(rung.metrics.get("cost/trainable_parameters", math.nan)),
+    }
+
+
+def _subsets(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for found in findings.subset_bests(record, selection):
+        row: dict[str, object] = {"subset": found.subset, "complete": found.complete, "trials": found.trials}
+        if found.best is None:
+            absent = dict.fromkeys(("score", "gain", "forgetting", "rate"), wording.UNKNOWN)
+            rows.append(row | absent | {"note": "no trial completed" if found.trials else "not tried"})
+            continue
+        score = found.best.last.score
+        notes = [] if found.feasible else ["infeasible"]
+        if found.edge:
+            notes.append(f"at the {found.edge} end of its interval")
+        rows.append(
+            row
+            | {
+                "score": wording.points(score.score),
+                "gain": wording.points(score.target_gain),
+                "forgetting": wording.points(score.held_out_forgetting),
+                "rate": wording.rate(found.best.recipe.learning_rate),
+                "note": ", ".join(notes),
+            }
+        )
+    return rows
+
+
+def _tasks_title(selection: Selection, shown: TrialResult | None) -> str:
+    if shown is None:
+        return "The base model, task by task"
+    which = "the selected recipe" if selection.winner else "the best recipe tried"
+    return f"Task by task: {which} (trial {shown.number}) against the base"
+
+
+def _tasks(record: StudyRecord, shown: TrialResult | None) -> list[dict[str, object]]:
+    return [
+        {
+            "task": row.task,
+            "role": "target" if row.target else "held-out",
+            "n": row.n or wording.UNKNOWN,
+            "base": findings.with_stderr(row.base, row.base_stderr, signed=False),
+            "tuned": wording.points(row.tuned, signed=False),
+            "change": findings.with_stderr(row.change, row.stderr),
+            "sign": "up" if row.change > 0.05 else "down" if row.change < -0.05 else "",
+        }
+        for row in findings.changes(record, shown.last if shown else None)
+    ]
+
+
+def _totals(record: StudyRecord) -> list[tuple[str, str]]:
+    states = [trial.state for trial in record.trials]
+    total = findings.cost(record)
+    return [
+        ("trials", wording.counted(len(states), "trial")),
+        ("complete", str(states.count(TrialState.COMPLETE))),
+        ("pruned", str(states.count(TrialState.PRUNED))),
+        ("failed", str(states.count(TrialState.FAILED))),
+        ("wall-clock time of the search", wording.duration(total.wall)),
+        ("training, summed over trials", wording.duration(total.train)),
+        ("evaluation, summed over trials", wording.duration(total.evaluation)),
+    ]
+
+
+def _failures(record: StudyRecord) -> list[dict[str, object]]:
+    return [
+        {
+            "number": trial.number,
+            "recipe": f"{trial.recipe.subset} {wording.rate(trial.recipe.learning_rate)}",
+            "error": trial.error,
+        }
+        for trial in record.trials
+        if trial.state is TrialState.FAILED
+    ]
+
+
+def _repeatable(record: StudyRecord) -> str:
+    text = f"The seed of the search and of every trial is {record.config.search.seed}. "
+    if record.config.resources.max_concurrent_trials == 1:
+        return (
+            text
+            + "Trials ran one at a time, so the same study on the same machine proposes the same recipes."
+        )
+    return text + (
+        "A single trial can be repeated from its seed; a search whose trials run side by side may propose other "
+        "recipes the next time, unless resources.max_concurrent_trials is 1."
+    )
+
+
+def _recipe_yaml(selection: Selection) -> str:
+    if selection.winner is None:
+        return ""
+    return yaml.safe_dump(selection.winner.recipe.to_dict(), sort_keys=False)
+
+
+def _without_passwords(text: str) -> str:
+    """Hide the user and password of an address such as `https://user:password@host`."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def _plot_json(plots: tuple[Plot, ...]) -> str:
+    """Return the figures and the two themes as JSON that is safe inside a script element."""
+    figures: dict[str, Any] = {}
+    for plot in plots:
+        figure = json.loads(plot.figure.to_json())
+        del figure["layout"]["template"]
+        figures[plot.name] = figure
+    themes = {mode: plot_theme.template(mode).to_plotly_json() for mode in ("light", "dark")}
+    text = json.dumps({"plots": figures, "themes": themes}, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return f"'sha256-{digest}'"

@@ -1,0 +1,130 @@
+"""Small studies made by hand, for the tests of what reads a finished study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from search.config import StudyConfig
+from search.objective import Objective
+from search.results import Rung, StudyRecord, TrialResult, TrialState
+from spaces.recipe import Recipe
+from trainables.evaluation import Evaluation
+
+BASE = {"count": 10.0, "clock": 20.0, "colour": 90.0, "shape": 80.0}
+"""Points of the untouched model; `count` and `clock` are targets."""
+
+STEPS = 40
+
+
+def config(
+    name: str = "made",
+    *,
+    held_out: Sequence[str] = ("colour", "shape"),
+    subsets: Sequence[str] = ("gate_up", "full", "projector"),
+    max_forgetting: float | None = None,
+) -> StudyConfig:
+    return StudyConfig.model_validate(
+        {
+            "name": name,
+            "model": {"path": "tiny-llava"},
+            "targets": ["count", "clock"],
+            "held_out": list(held_out),
+            "space": {"subsets": list(subsets), "learning_rate": [1e-5, 1e-1]},
+            "training": {"steps": STEPS, "batch_size": 8},
+            "objective": {"max_forgetting": max_forgetting},
+            "search": {"trials": 4, "seed": 5},
+        }
+    )
+
+
+def record(
+    trials: Sequence[TrialResult] = (),
+    *,
+    study: StudyConfig | None = None,
+    base: Mapping[str, float] = BASE,
+    samples: int = 100,
+    seconds: float = 100.0,
+    versions: Mapping[str, str] | None = None,
+) -> StudyRecord:
+    """Make a finished study whose base scored 100 or 0 on each of `samples` samples of each task."""
+    study = study or config()
+    return StudyRecord(
+        config=study,
+        objective=objective(study, base),
+        base={task: evaluation(task, value, samples) for task, value in base.items()},
+        trials=tuple(trials),
+        seconds=seconds,
+        versions=versions or {"torch": "2.13.0"},
+    )
+
+
+def objective(study: StudyConfig, base: Mapping[str, float] = BASE) -> Objective:
+    return Objective(
+        base=base,
+        targets=study.targets,
+        held_out=study.held_out,
+        forgetting_weight=study.objective.forgetting_weight,
+        max_forgetting=study.objective.max_forgetting,
+    )
+
+
+def evaluation(task: str, value: float, samples: int) -> Evaluation:
+    right = round(value * samples / 100)
+    return Evaluation(task=task, scores=(100.0,) * right + (0.0,) * (samples - right))
+
+
+def trial(
+    number: int,
+    values: Sequence[Mapping[str, float]] = (),
+    *,
+    study: StudyConfig | None = None,
+    base: Mapping[str, float] = BASE,
+    subset: str = "gate_up",
+    learning_rate: float = 1e-3,
+    state: TrialState = TrialState.COMPLETE,
+    preset: str | None = None,
+    error: str | None = None,
+    seconds: float = 30.0,
+    parameters: float = 1000.0,
+    kl: float = 0.5,
+) -> TrialResult:
+    """Make a trial with one rung for each of `values`; a complete one's last rung is the end.
+
+    Each rung takes 10 s of training and 2 s of evaluation.
+    """
+    goal = objective(study or config(), base)
+    end = len(values) if state is TrialState.COMPLETE else len(values) + 1
+    return TrialResult(
+        trial_id=f"id{number}",
+        number=number,
+        recipe=Recipe(subset=subset, learning_rate=learning_rate, steps=STEPS, batch_size=8),
+        state=state,
+        rungs=tuple(
+            _rung(goal, {**base, **at}, index / end, parameters, kl)
+            for index, at in enumerate(values, start=1)
+        ),
+        preset=preset,
+        error=error,
+        seconds=seconds,
+    )
+
+
+def _rung(
+    goal: Objective, values: Mapping[str, float], progress: float, parameters: float, kl: float
+) -> Rung:
+    score = goal.score(values)
+    step = math.ceil(progress * STEPS)
+    return Rung(
+        step=step,
+        progress=progress,
+        score=score,
+        values=values,
+        metrics={
+            **score.to_metrics(),
+            "drift/kl_target": kl,
+            "cost/train_seconds": 10.0 * step / STEPS,
+            "cost/eval_seconds": 2.0,
+            "cost/trainable_parameters": parameters,
+        },
+    )
