@@ -1,0 +1,85 @@
+"""The documents tell the truth about study files, make targets and files that they name."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from search.config import StudyConfig
+from search.study_file import parse_study
+from spaces.subsets import SUBSETS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STUDY_FILE = (ROOT / "docs" / "study-file.md").read_text(encoding="utf-8")
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model inside an annotation such as `Section | None` or `dict[str, Section]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for a in typing.get_args(annotation) if (found := section_in(a))), None)
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a study file, spelled with dots; a section counts as a key if it may be null."""
+    for name, field in model.model_fields.items():
+        section = section_in(field.annotation)
+        if section is None or field.default is None:
+            yield prefix + name, field
+        if section is not None:
+            named = typing.get_origin(field.annotation) is dict
+            yield from keys(section, f"{prefix}{name}.{'<name>.' if named else ''}")
+
+
+def documented() -> dict[str, str]:
+    """Return key -> default as docs/study-file.md tells them."""
+    tables = STUDY_FILE.split("The subsets:")[0] + STUDY_FILE.split("## How they are compared")[1]
+    return dict(re.findall(r"^\| `([\w.<>]+)` \| ([^|]+) \|", tables, flags=re.MULTILINE))
+
+
+def written_default(field: FieldInfo) -> Any:
+    if field.is_required():
+        return "required"
+    return list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    told = {key: yaml.safe_load(default.strip().strip("`")) for key, default in documented().items()}
+    assert told == {key: written_default(field) for key, field in keys(StudyConfig)}
+
+
+def test_every_subset_is_documented() -> None:
+    table = STUDY_FILE.split("The subsets:")[1].split("##")[0]
+    rows = re.findall(r"^\| (`.+?`) \|", table, flags=re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(SUBSETS)
+
+
+def test_the_study_in_the_readme_is_valid() -> None:
+    blocks = re.findall(r"^ *```yaml\n(.+?)^ *```", README, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    study = parse_study(yaml.safe_load(blocks[0]), "README.md")
+    assert study.targets == ("receipts",)
+
+
+def test_the_readme_names_only_targets_that_make_has() -> None:
+    made = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(
+        re.findall(r"make ([a-z-]+)(?=[`\s])", " ".join(re.findall(r"`[^`]+`|^make .+$", README, re.M)))
+    )
+    assert {"quickstart", "test", "lint"} <= named <= made
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md"])
+def test_links_lead_to_files(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
