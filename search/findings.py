@@ -127,7 +127,7 @@ def shown_trial(selection: Selection) -> TrialResult | None:
 
 
 def subset_bests(record: StudyRecord, selection: Selection) -> tuple[SubsetBest, ...]:
-    """Return every searched subset at its own best rate: feasible ones first, by score, and unfinished ones last."""
+    """Return each subset at its own best rate: feasible ones by score, then infeasible, then unfinished."""
     feasible = {trial.number for trial in selection.ranking}
     rows = []
     for subset in dict.fromkeys((*record.config.space.subsets, *(t.recipe.subset for t in record.trials))):
@@ -244,7 +244,7 @@ def _forgetting(record: StudyRecord, rung: Rung) -> str:
     text = f"{verb} {with_stderr(abs(forgetting), error, signed=False)} points {where} ({sizes})"
     worst = min(rows, key=lambda row: row.change)
     if len(rows) > 1 and worst.change < -0.05:
-        text += f", most of them on {worst.task} ({wording.points(worst.change)})"
+        text += f", the most on {worst.task} ({wording.points(worst.change)})"
     return text
 
 

@@ -1,11 +1,12 @@
 """The look of every plot: one template for light pages and one for dark ones.
 
-Colours are those of Okabe and Ito, which people with the common colour blindnesses can tell apart; what a colour
-says, a marker's shape says too.
+Colours are those of Okabe and Ito, which people with the common colour blindnesses can tell apart; what a
+colour says, a marker's shape says too.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import plotly.graph_objects as go
@@ -13,11 +14,9 @@ import plotly.graph_objects as go
 Mode = Literal["light", "dark"]
 
 BLUE: Final = "#0072B2"
-SKY: Final = "#56B4E9"
 GREEN: Final = "#009E73"
 ORANGE: Final = "#E69F00"
 VERMILLION: Final = "#D55E00"
-PURPLE: Final = "#CC79A7"
 GREY: Final = "#8A8F98"
 
 _INK: Final = {"light": "#1c2026", "dark": "#e8eaed"}
@@ -51,10 +50,20 @@ def template(mode: Mode) -> go.layout.Template:
             },
             "hovermode": "closest",
             "margin": {"l": 56, "r": 16, "t": 24, "b": 48},
-            # From loss through nothing (the page's own colour) to gain.
-            "coloraxis": {
-                "colorscale": [[0, VERMILLION], [0.5, paper], [1, BLUE]],
-                "colorbar": {"outlinewidth": 0, "thickness": 12},
-            },
+            "coloraxis": {"colorscale": _loss_to_gain(paper)},
         }
     )
+
+
+def _loss_to_gain(middle: str) -> list[tuple[float, str]]:
+    """Return a scale from loss through `middle` to gain; colour grows as the root, so small changes show."""
+    scale = []
+    for place in (0.0, 0.15, 0.3, 0.4, 0.45, 0.48, 0.5, 0.52, 0.55, 0.6, 0.7, 0.85, 1.0):
+        strength = math.sqrt(abs(place - 0.5) / 0.5)
+        scale.append((place, _mixed(middle, VERMILLION if place < 0.5 else BLUE, strength)))
+    return scale
+
+
+def _mixed(start: str, end: str, share: float) -> str:
+    channels = [(int(start[at : at + 2], 16), int(end[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in channels)

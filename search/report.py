@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
-from search.plots import Plot, study_plots
+from search.plot_marks import Plot
+from search.plots import study_plots
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 from search.study_file import dump_study
@@ -29,10 +31,12 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const touch = matchMedia('(pointer: coarse)').matches;
 function draw() {
   for (const div of document.querySelectorAll('[data-plot]')) {
-    const {data, layout} = structuredClone(plots[div.dataset.plot]);
+    let {data, layout} = structuredClone(plots[div.dataset.plot]);
+    // On a phone there is no room for labels beside the marks: a tap names the recipe.
+    if (div.clientWidth < 480) data = data.filter(trace => trace.mode !== 'text');
     layout.template = themes[dark.matches ? 'dark' : 'light'];
     if (touch) layout.dragmode = false;
-    Plotly.react(div, data, layout, {responsive: true, displaylogo: false, displayModeBar: touch ? false : 'hover'});
+    Plotly.react(div, data, layout, {responsive: true, displayModeBar: false});
   }
 }
 dark.addEventListener('change', draw);
@@ -126,17 +130,18 @@ def _stderr_note(stderr: float) -> str:
 def _formula(record: StudyRecord) -> str:
     objective = record.objective
     text = (
-        f"Score = gain - {objective.forgetting_weight:g} x forgetting; forgetting is the mean held-out drop."
+        f"Score is gain minus {objective.forgetting_weight:g} times forgetting, the mean drop of the held-out "
+        "tasks; worst is the largest drop. All four are in points, KL is in nats per answer token."
     )
     if objective.max_forgetting is not None:
-        text += f" Infeasible: forgetting above {objective.max_forgetting:g}."
+        text += f" A recipe that forgets more than {objective.max_forgetting:g} points is infeasible."
     return text
 
 
 def _ranking(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
     winner = selection.winner.number if selection.winner else None
-    base = {"number": "base", "kind": "base", "subset": "keep the model as it is", "preset": None, "rate": ""}
-    base |= dict.fromkeys(("state", "steps", "kl", "parameters", "time"), "")
+    base: dict[str, object] = {"number": "base", "kind": "base", "subset": "keep the model as it is"}
+    base |= dict.fromkeys(("preset", "rate", "state", "steps", "kl", "parameters", "time"), "")
     base |= dict.fromkeys(("score", "gain", "forgetting", "worst"), "0.0")
     rows: list[dict[str, object]] = []
     for trial in selection.ranking:
@@ -222,20 +227,17 @@ def _tasks(record: StudyRecord, shown: TrialResult | None) -> list[dict[str, obj
             "base": findings.with_stderr(row.base, row.base_stderr, signed=False),
             "tuned": wording.points(row.tuned, signed=False),
             "change": findings.with_stderr(row.change, row.stderr),
-            "sign": "up" if row.change > 0.05 else "down" if row.change < -0.05 else "",
+            "sign": "" if not abs(row.change) > 2 * row.stderr else "up" if row.change > 0 else "down",
         }
         for row in findings.changes(record, shown.last if shown else None)
     ]
 
 
 def _totals(record: StudyRecord) -> list[tuple[str, str]]:
-    states = [trial.state for trial in record.trials]
+    states = Counter(trial.state.value.lower() for trial in record.trials)
     total = findings.cost(record)
     return [
-        ("trials", wording.counted(len(states), "trial")),
-        ("complete", str(states.count(TrialState.COMPLETE))),
-        ("pruned", str(states.count(TrialState.PRUNED))),
-        ("failed", str(states.count(TrialState.FAILED))),
+        ("trials", f"{states.total()}: {', '.join(f'{number} {state}' for state, number in states.items())}"),
         ("wall-clock time of the search", wording.duration(total.wall)),
         ("training, summed over trials", wording.duration(total.train)),
         ("evaluation, summed over trials", wording.duration(total.evaluation)),
@@ -262,8 +264,8 @@ def _repeatable(record: StudyRecord) -> str:
             + "Trials ran one at a time, so the same study on the same machine proposes the same recipes."
         )
     return text + (
-        "A single trial can be repeated from its seed; a search whose trials run side by side may propose other "
-        "recipes the next time, unless resources.max_concurrent_trials is 1."
+        "A single trial can be repeated from its seed. A search whose trials run side by side may propose other "
+        "recipes the next time; with resources.max_concurrent_trials=1 it does not."
     )
 
 

@@ -1,0 +1,146 @@
+"""What all plots of a study share: one colour and one shape for each outcome, and what a pointer shows."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import plotly.graph_objects as go
+
+from search import plot_theme, wording
+from search.results import StudyRecord, TrialResult, TrialState
+from search.selection import Selection
+
+
+class Outcome(StrEnum):
+    """What became of a trial, as a plot shows it."""
+
+    SELECTED = "selected"
+    COMPLETE = "complete"
+    INFEASIBLE = "infeasible"
+    PRUNED = "pruned"
+
+
+MARKERS: Final[dict[Outcome, dict[str, object]]] = {
+    Outcome.SELECTED: {"color": plot_theme.GREEN, "symbol": "star", "size": 17},
+    Outcome.COMPLETE: {"color": plot_theme.BLUE, "symbol": "circle", "size": 10},
+    Outcome.INFEASIBLE: {"color": plot_theme.VERMILLION, "symbol": "x", "size": 9},
+    Outcome.PRUNED: {"color": plot_theme.ORANGE, "symbol": "triangle-down-open", "size": 10},
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """A figure with what a reader needs beside it.
+
+    Attributes:
+        name: Short name, unique within a study: a file name, an anchor.
+        title: Headline.
+        caption: How to read it.
+        figure: The plotly figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: go.Figure
+
+
+def by_outcome(record: StudyRecord, selection: Selection) -> dict[Outcome, list[TrialResult]]:
+    """Group the trials that have a score by what became of them."""
+    winner = selection.winner.number if selection.winner else None
+    complete = [trial for trial in selection.ranking if trial.number != winner]
+    pruned = [trial for trial in record.trials if trial.state is TrialState.PRUNED]
+    return {
+        Outcome.PRUNED: pruned,
+        Outcome.INFEASIBLE: list(selection.infeasible),
+        Outcome.COMPLETE: complete,
+        Outcome.SELECTED: [selection.winner] if selection.winner else [],
+    }
+
+
+def add_trials(
+    figure: go.Figure,
+    groups: dict[Outcome, list[TrialResult]],
+    x: Callable[[TrialResult], float],
+    y: Callable[[TrialResult], float],
+    **place: int,
+) -> None:
+    """Add one marker a trial, one trace an outcome; `place` is the row and column of a panel."""
+    for outcome, trials in groups.items():
+        if not trials:
+            continue
+        figure.add_scatter(
+            x=[x(trial) for trial in trials],
+            y=[y(trial) for trial in trials],
+            name=outcome.value,
+            legendgroup=outcome.value,
+            mode="markers",
+            marker=MARKERS[outcome],
+            text=[hover_text(trial) for trial in trials],
+            hovertemplate="%{text}<extra></extra>",
+            **place,
+        )
+
+
+def one_legend_entry_a_name(figure: go.Figure) -> None:
+    """Keep one legend entry of the traces that share a name."""
+    seen = set()
+    for trace in figure.data:
+        if trace.showlegend is not False:
+            trace.showlegend = trace.name not in seen
+            seen.add(trace.name)
+
+
+def finish(figure: go.Figure, *, height: int, legend_y: float = 1.02) -> None:
+    """Set the theme and the height in pixels; the page takes the width."""
+    figure.update_layout(template=plot_theme.template("light"), height=height, legend={"y": legend_y})
+
+
+def score_of(trial: TrialResult) -> float:
+    """Return the score of a trial that did not fail."""
+    return trial.last.score.score
+
+
+def metric_of(trial: TrialResult, name: str) -> float:
+    """Return a metric of the last rung; NaN where it was not logged."""
+    return trial.last.metrics.get(name, math.nan)
+
+
+def spent_seconds(trial: TrialResult) -> float:
+    """Return the seconds of training and evaluation up to the last rung."""
+    return metric_of(trial, "cost/train_seconds") + metric_of(trial, "cost/eval_seconds")
+
+
+def escaped(text: str) -> str:
+    """Escape a user's text: plotly reads tags in labels."""
+    return html.escape(text, quote=False)
+
+
+def short_name(trial: TrialResult) -> str:
+    """Name a recipe by what sets it apart: `gate_up 3.1e-4`."""
+    return f"{escaped(trial.recipe.subset)} {wording.rate(trial.recipe.learning_rate)}"
+
+
+def heading(trial: TrialResult) -> str:
+    """Return the first line of what a pointer shows."""
+    return f"<b>trial {trial.number}</b> {short_name(trial)}"
+
+
+def hover_text(trial: TrialResult) -> str:
+    """Return what a pointer at a trial shows: the recipe and its score."""
+    score, recipe = trial.last.score, trial.recipe
+    lines = [
+        heading(trial),
+        f"{trial.state.value} at step {trial.last.step} of {recipe.steps}, batch {recipe.batch_size}",
+        f"score {wording.points(score.score)}, gain {wording.points(score.target_gain)}",
+        f"forgetting {wording.points(score.held_out_forgetting)}, "
+        f"worst {wording.points(score.worst_forgetting)}",
+    ]
+    if trial.preset:
+        lines.append(f"preset {escaped(trial.preset)}")
+    return "<br>".join(lines)

@@ -1,0 +1,135 @@
+"""Target gain against held-out forgetting, with the Pareto front: the plot that the study is about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from search import plot_theme
+from search.findings import forgetting_stderr, gain_stderr
+from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, short_name
+from search.results import StudyRecord, TrialResult, TrialState
+from search.selection import Selection
+
+
+def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
+    """Target gain against held-out forgetting, with the Pareto front, the base and the bound."""
+    groups = by_outcome(record, selection)
+    scores = [trial.last.score for group in groups.values() for trial in group]
+    if not scores:
+        return None
+    figure = go.Figure()
+    bound = record.objective.max_forgetting
+    # The front's labels stand to the left of their points.
+    x_range = _padded(
+        [0.0, *(s.held_out_forgetting for s in scores), *([] if bound is None else [bound])], left=0.16
+    )
+    y_range = _padded([0.0, *(s.target_gain for s in scores)])
+    _add_equal_score(figure, record, selection, x_range)
+    _add_front(figure, pareto_front(record.trials))
+    add_trials(figure, groups, lambda t: t.last.score.held_out_forgetting, lambda t: t.last.score.target_gain)
+    if selection.winner is not None:
+        _add_errors(figure, record, selection.winner)
+    figure.add_scatter(
+        x=[0],
+        y=[0],
+        name="base",
+        mode="markers",
+        marker={"color": plot_theme.GREY, "symbol": "square", "size": 11},
+        hovertemplate="base model, untouched<extra></extra>",
+    )
+    if bound is not None:
+        figure.add_vline(
+            x=bound,
+            line={"color": plot_theme.VERMILLION, "dash": "dash", "width": 1},
+            layer="below",
+            annotation={"text": f"allowed up to {bound:g}"},
+            annotation_position="bottom right",
+        )
+    figure.update_xaxes(title="held-out forgetting (points)", range=x_range)
+    figure.update_yaxes(title="target gain (points)", range=y_range)
+    finish(figure, height=520)
+    caption = (
+        "Up is more learned, left is less forgotten. The line is the Pareto front: no complete recipe lies "
+        "above and to the left of it. The dotted lines join equal scores: what lies below the one through "
+        "the base is worse than doing nothing."
+    )
+    return Plot(name="trade_off", title="Gain against forgetting", caption=caption, figure=figure)
+
+
+def pareto_front(trials: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
+    """Return the complete trials that neither another one nor the base dominates, by rising forgetting.
+
+    A point dominates another if it gains at least as much and forgets at most as much, and is better in one.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    places = {t.number: (t.last.score.held_out_forgetting, t.last.score.target_gain) for t in complete}
+    rivals = [*places.values(), (0.0, 0.0)]
+
+    def dominated(forgetting: float, gain: float) -> bool:
+        return any(f <= forgetting and g >= gain and (f, g) != (forgetting, gain) for f, g in rivals)
+
+    front = [trial for trial in complete if not dominated(*places[trial.number])]
+    return tuple(sorted(front, key=lambda trial: places[trial.number]))
+
+
+def _add_front(figure: go.Figure, front: Sequence[TrialResult]) -> None:
+    scores = [trial.last.score for trial in front]
+    places = sorted([(0.0, 0.0), *((s.held_out_forgetting, s.target_gain) for s in scores)])
+    # The base itself is on the front unless a trial forgets no more and gains no less.
+    if any(f <= 0 and g >= 0 and (f, g) != (0, 0) for f, g in places):
+        places.remove((0.0, 0.0))
+    figure.add_scatter(
+        x=[x for x, _ in places],
+        y=[y for _, y in places],
+        name="Pareto front",
+        mode="lines",
+        line={"color": plot_theme.GREY, "shape": "hv", "width": 1.5},
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=[score.held_out_forgetting for score in scores],
+        y=[score.target_gain for score in scores],
+        text=[f"{short_name(trial)} " for trial in front],
+        mode="text",
+        textposition="top left",
+        textfont={"size": 11},
+        cliponaxis=False,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _add_equal_score(
+    figure: go.Figure, record: StudyRecord, selection: Selection, x_range: tuple[float, float]
+) -> None:
+    weight = record.objective.forgetting_weight
+    levels = [0.0] + ([selection.winner.last.score.score] if selection.winner else [])
+    for level in levels:
+        figure.add_scatter(
+            x=list(x_range),
+            y=[level + weight * x for x in x_range],
+            name="equal score",
+            mode="lines",
+            line={"color": plot_theme.GREY, "dash": "dot", "width": 1},
+            hoverinfo="skip",
+            showlegend=level == levels[-1],
+        )
+
+
+def _add_errors(figure: go.Figure, record: StudyRecord, trial: TrialResult) -> None:
+    rung = trial.last
+    errors = {"error_x": forgetting_stderr(record, rung), "error_y": gain_stderr(record, rung)}
+    bars = {"color": plot_theme.GREEN, "thickness": 1.2, "width": 4}
+    figure.update_traces(
+        {axis: {"array": [error], **bars} for axis, error in errors.items() if math.isfinite(error)},
+        selector={"name": Outcome.SELECTED.value},
+    )
+
+
+def _padded(values: Sequence[float], left: float = 0.08) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    span = high - low or 10.0
+    return low - left * span, high + 0.08 * span
