@@ -1,0 +1,1 @@
+"""Studies: configuration, search, scoring, selection, records and the command line."""

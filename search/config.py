@@ -64,7 +64,7 @@ class ModelConfig(_Section):
 
 
 class TaskConfig(_Section):
-    """A task of the user's own: one JSON Lines file a split, each line with `prompt`, `answer`, and maybe `image`."""
+    """A task of the user's own: one JSON Lines file a split; see `trainables.tasks.FileTask` for a line."""
 
     train: str | None = Field(None, description="File of training samples; needed by a target.")
     search: str = Field(description="File of the samples that trials are scored on.")

@@ -32,7 +32,7 @@ class Rung:
         progress: `step` over the recipe's steps, in (0, 1].
         score: The comparison with the base.
         values: Task -> value in points.
-        metrics: Every metric logged at this rung, by its MLflow name (`drift/kl_target`, `cost/train_seconds`, ...).
+        metrics: Every metric logged at this rung, by its MLflow name, such as `drift/kl_target`.
         weights: Where the trained parameters of this rung lie, or None where they were not kept.
     """
 

@@ -68,15 +68,15 @@ def _reason(
     if winner is not None:
         score = winner.last.score
         return (
-            f"trial {winner.number} ({winner.recipe.subset} at learning rate {winner.recipe.learning_rate:.2g}) "
-            f"has the highest score of {len(ranking)} feasible complete trials: {score.score:+.1f} points, "
+            f"trial {winner.number} ({winner.recipe.subset} at learning rate "
+            f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete trials: {score.score:+.1f} points, "
             f"a gain of {score.target_gain:+.1f} for {score.held_out_forgetting:+.1f} of forgetting"
         )
     if ranking:
         best = ranking[0].last.score
         return (
-            f"keep the base: the best of {len(ranking)} feasible complete trials scores {best.score:+.1f} points, "
-            "and doing nothing scores 0"
+            f"keep the base: the best of {len(ranking)} feasible complete trials scores {best.score:+.1f} "
+            "points, and doing nothing scores 0"
         )
     if infeasible:
         nearest = infeasible[0].last.score.held_out_forgetting

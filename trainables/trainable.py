@@ -13,7 +13,7 @@ import ray
 from ray import tune
 
 from spaces.recipe import Recipe
-from trainables.checkpoint import Pointer, write_atomically
+from trainables.checkpoint import MANIFEST_FILE, Pointer, write_atomically
 from trainables.evaluation import Evaluation
 from trainables.group import GroupShape
 from trainables.jobs import Report, TrainJob
@@ -139,13 +139,15 @@ class RecipeTrainable(tune.Trainable):
         folder = Path(self._context.folder) / self.trial_id
         scores = {task: evaluation.to_dict() for task, evaluation in report.evaluations.items()}
         write_atomically(folder / f"evaluations_{report.step:06d}.json", json.dumps(scores).encode())
+        if report.manifest is not None:
+            write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
         return {
             "score": metrics["score"],
+            "held_out_forgetting": metrics["held_out_forgetting"],
             "step": report.step,
             "progress": report.step / self._recipe.steps,
             "done": report.done,
             "metrics": metrics,
-            "manifest": dict(report.manifest) if report.manifest is not None else None,
             "weights": None if report.checkpoint is None else report.checkpoint.path,
         }
 

@@ -11,6 +11,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+import transformers
 
 from trainables.jobs import Job, Report, WorkerSetup
 from trainables.loop import Shard, TrialFailed
@@ -50,6 +51,7 @@ def worker_loop(config: dict[str, Any]) -> None:
     if setup is None:
         return
     torch.set_num_threads(setup.threads)
+    transformers.utils.logging.disable_progress_bar()
     context = ray.train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
     try:

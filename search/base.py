@@ -1,0 +1,42 @@
+"""The base's evaluation: measured once per model, data and settings, then read from a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from trainables.checkpoint import write_atomically
+from trainables.evaluation import Evaluation
+from trainables.jobs import WorkerSetup
+from trainables.samples import fingerprint
+
+
+def base_key(setup: WorkerSetup, model_fingerprint: str) -> str:
+    """Return the content hash of everything that the base's evaluation depends on."""
+    parts = [model_fingerprint, setup.dtype]
+    parts += [f"{task.name} {task.metric} {fingerprint(task.search)}" for task in setup.tasks]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def cached_base(
+    cache: Path, key: str, measure: Callable[[], Mapping[str, Evaluation]]
+) -> tuple[dict[str, Evaluation], bool]:
+    """Return the base's evaluations and whether they came from the cache.
+
+    Args:
+        cache: Folder of the cache.
+        key: Content hash, see `base_key`.
+        measure: Evaluates the base; called when the cache lacks the key or its file is damaged.
+    """
+    file = cache / f"{key}.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return {name: Evaluation.from_dict(fields) for name, fields in stored.items()}, True
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    evaluations = dict(measure())
+    content = json.dumps({name: evaluation.to_dict() for name, evaluation in evaluations.items()})
+    write_atomically(file, content.encode())
+    return evaluations, False

@@ -1,0 +1,163 @@
+"""The command `recipe-search`; exit status 0 is done, 1 a failed study, 2 a wrong input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.study_file import InputError
+
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parsed = _parser().parse_args(arguments)
+    # Answers must not depend on what a hub's servers say while a study is checked; progress bars are ours.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        status: int = parsed.command(parsed)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return FAILED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recipe-search",
+        description="Find which part of a model to train so that it learns a skill and keeps the others.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a study")
+    _add_study(run)
+    run.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier run")
+    run.set_defaults(command=_run)
+
+    plan = commands.add_parser("plan", help="show what a study would train and need; starts nothing")
+    _add_study(plan)
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.set_defaults(command=_plan)
+
+    doctor = commands.add_parser("doctor", help="is this machine or cluster fit to run a study?")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.set_defaults(command=_doctor)
+
+    ui = commands.add_parser("ui", help="open the MLflow UI on a store")
+    ui.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow store (default: %(default)s)")
+    ui.add_argument("--port", type=int, default=5000, help="port on the loopback address")
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings that replace the file's: search.trials=8"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from search.study_file import load_study
+
+    console = Console(highlight=False)
+    config = load_study(arguments.study, arguments.overrides)
+    folder = config.folder
+    if folder.exists() and not arguments.overwrite:
+        raise InputError(f"{folder} exists already: give the study another name=..., or pass --overwrite")
+
+    from search.preparation import prepare
+    from search.tracking import prepare_store
+
+    with console.status("checking model, data and store"):
+        prepared = prepare(config, local="RAY_ADDRESS" not in os.environ)
+        prepare_store(config.tracking.uri)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+    from search.runner import StudyFailed, run_study
+
+    try:
+        outcome = run_study(prepared, console)
+    except StudyFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+    from search.summary import render_summary
+
+    console.print(render_summary(outcome))
+    for warning in outcome.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return DONE
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from search.inputs import load_tasks
+    from search.plan import plan_table, study_plan
+    from search.preparation import subset_manifests
+    from search.study_file import load_study
+
+    config = load_study(arguments.study, arguments.overrides)
+    load_tasks(config)
+    plan = study_plan(config, subset_manifests(config))
+    if arguments.json:
+        print(json.dumps(plan, indent=2))
+        return DONE
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters")
+    console.print(f"learn {', '.join(plan['targets'])}; keep {', '.join(plan['held_out'])}")
+    console.print(
+        f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets; "
+        f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps, "
+        f"batch size {plan['batch_size']}"
+    )
+    each = plan["per_trial"]
+    console.print(
+        f"each trial: {each['workers']} worker(s) x "
+        f"({each['cpus_per_worker']:g} CPU, {each['gpus_per_worker']:g} GPU)\n"
+    )
+    console.print(plan_table(plan))
+    console.print("\nmemory: weights, gradients and AdamW's moments, per worker; activations come on top")
+    return DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from search.doctor import checks_to_json, exit_code, render_checks, run_doctor
+
+    checks = run_doctor()
+    if arguments.json:
+        print(checks_to_json(checks))
+    else:
+        Console(highlight=False).print(render_checks(checks))
+    return exit_code(checks)
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    uri: str = arguments.uri
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.is_file():
+        raise InputError(f"no MLflow store at {path}: run a study first, or name another store with --uri")
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
+    print(f"MLflow UI: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", flush=True)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

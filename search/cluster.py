@@ -1,0 +1,59 @@
+"""Connecting to Ray: the cluster of `RAY_ADDRESS`, or one started here for the time of a study."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from search.placement import DRIVER_RESOURCE
+
+# More trials than any one machine can run at a time.
+_LOCAL_DRIVERS = 1000
+
+
+def local_resources() -> dict[str, float]:
+    """Return what a cluster started on this machine would have."""
+    import torch
+
+    return {
+        "CPU": float(os.cpu_count() or 1),
+        "GPU": float(torch.cuda.device_count()),
+        DRIVER_RESOURCE: float(_LOCAL_DRIVERS),
+    }
+
+
+@contextmanager
+def connected() -> Iterator[Mapping[str, float]]:
+    """Connect to Ray, and disconnect or end what was started on leaving.
+
+    Yields:
+        The cluster's total resources.
+
+    Raises:
+        ConnectionError: `RAY_ADDRESS` names a cluster that can't be reached.
+    """
+    # Tune and Train announce themselves and their advice on every run; errors still come through.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Worker groups are many small processes by design, about which Ray would warn on a small machine.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address:
+        ray.init(address=address, namespace="recipe-search", **quiet)
+    else:
+        ray.init(
+            address="local",
+            namespace="recipe-search",
+            resources={DRIVER_RESOURCE: _LOCAL_DRIVERS},
+            include_dashboard=False,
+            **quiet,
+        )
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()

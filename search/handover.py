@@ -1,0 +1,140 @@
+"""A study's folder: the files that are left when it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.results import StudyRecord, TrialResult, trials_csv
+from search.selection import Selection
+from search.study_file import dump_study
+from trainables.checkpoint import MANIFEST_FILE, export_delta, write_atomically
+from trainables.evaluation import Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """Names of the files in a study's folder.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """The resolved study file."""
+        return self.root / "study.yaml"
+
+    @property
+    def trials_table(self) -> Path:
+        """One row a trial."""
+        return self.root / "trials.csv"
+
+    @property
+    def recipe(self) -> Path:
+        """The selected recipe with its evidence."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def report(self) -> Path:
+        """The page for a person."""
+        return self.root / "report.html"
+
+    @property
+    def selected(self) -> Path:
+        """The selected weights."""
+        return self.root / "selected"
+
+    @property
+    def trials(self) -> Path:
+        """One folder a trial: manifest, per-sample evaluations and trained parameters."""
+        return self.root / "trials"
+
+    @property
+    def sampler(self) -> Path:
+        """The Optuna study."""
+        return self.root / "optuna.journal"
+
+    @property
+    def ray(self) -> Path:
+        """Tune's and Train's own state."""
+        return self.root / "ray"
+
+
+def write_results(
+    folder: StudyFolder,
+    record: StudyRecord,
+    selection: Selection,
+    *,
+    model_fingerprint: str,
+    data_fingerprints: Mapping[str, str],
+) -> None:
+    """Write everything but the report: the study, the trials, the recipe and the selected weights."""
+    write_atomically(folder.study, dump_study(record.config).encode())
+    write_atomically(folder.trials_table, trials_csv(record.trials).encode())
+    evidence = recipe_document(record, selection, model_fingerprint, data_fingerprints)
+    text = yaml.safe_dump(evidence, sort_keys=False, allow_unicode=True)
+    write_atomically(folder.recipe, text.encode())
+    if selection.winner is not None:
+        assert selection.winner.last.weights is not None
+        manifest = json.loads((folder.trials / selection.winner.trial_id / MANIFEST_FILE).read_text("utf-8"))
+        export_delta(Path(selection.winner.last.weights), manifest, model_fingerprint, folder.selected)
+
+
+def recipe_document(
+    record: StudyRecord,
+    selection: Selection,
+    model_fingerprint: str,
+    data_fingerprints: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the selected recipe with its evidence, as plain values."""
+    winner = selection.winner
+    return {
+        "verdict": "keep the base" if winner is None else "use this recipe",
+        "reason": selection.reason,
+        "recipe": None if winner is None else winner.recipe.to_dict(),
+        "model": {
+            "path": record.config.model.path,
+            "dtype": record.config.model.dtype,
+            "fingerprint": model_fingerprint,
+        },
+        "evidence": None if winner is None else _evidence(record, winner),
+        "objective": {
+            "forgetting_weight": record.objective.forgetting_weight,
+            "max_forgetting": record.objective.max_forgetting,
+        },
+        "trials": {
+            state: sum(trial.state == state for trial in record.trials)
+            for state in ("COMPLETE", "PRUNED", "FAILED")
+        },
+        "data": dict(data_fingerprints),
+        "versions": dict(record.versions),
+    }
+
+
+def _evidence(record: StudyRecord, winner: TrialResult) -> dict[str, Any]:
+    last = winner.last
+
+    def tasks(names: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
+        return {name: _compared(record.base[name], last.values[name]) for name in names}
+
+    return {
+        "split": "search",
+        "trial": winner.number,
+        "trial_id": winner.trial_id,
+        "seed": record.config.search.seed,
+        **{name: round(value, 4) for name, value in last.score.to_metrics().items()},
+        "targets": tasks(record.config.targets),
+        "held_out": tasks(record.config.held_out),
+    }
+
+
+def _compared(base: Evaluation, tuned: float) -> dict[str, float | int]:
+    return {"base": round(base.value, 4), "tuned": round(tuned, 4), "n": base.n}

@@ -1,0 +1,117 @@
+"""Checking a study before anything is started or written: data, model, subsets and resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search.cluster import local_resources
+from search.config import StudyConfig
+from search.inputs import check_encodable, fingerprints, load_tasks
+from search.placement import place
+from search.study_file import InputError
+from trainables.jobs import TaskData, WorkerSetup
+
+if TYPE_CHECKING:
+    from trainables.manifest import TrainableManifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A study whose input has been checked.
+
+    Attributes:
+        config: The study, resolved.
+        setup: What each worker loads.
+        manifests: Subset -> what it trains on this model.
+        model_fingerprint: Content hash of the base model.
+        data_fingerprints: `<task>/<split>` -> content hash.
+    """
+
+    config: StudyConfig
+    setup: WorkerSetup
+    manifests: Mapping[str, TrainableManifest]
+    model_fingerprint: str
+    data_fingerprints: Mapping[str, str]
+
+
+def prepare(config: StudyConfig, *, local: bool) -> Prepared:
+    """Check everything that can be checked without starting anything.
+
+    Args:
+        config: The study.
+        local: Whether it will run on this machine alone, whose resources must then suffice.
+
+    Raises:
+        InputError: Data, model, subsets or resources are wrong.
+    """
+    tasks = load_tasks(config)
+    if local:
+        check_resources(config, local_resources())
+    manifests = subset_manifests(config)
+    fingerprint = _check_model_takes(config, tasks)
+    return Prepared(
+        config=config,
+        setup=WorkerSetup(
+            model=config.model.path,
+            dtype=config.model.dtype,
+            tasks=tasks,
+            eval_batch_size=config.evaluation.batch_size,
+            drift_samples=config.evaluation.drift_samples,
+            threads=max(1, int(config.resources.cpus_per_worker)),
+        ),
+        manifests=manifests,
+        model_fingerprint=fingerprint,
+        data_fingerprints=fingerprints(tasks),
+    )
+
+
+def check_resources(config: StudyConfig, available: Mapping[str, float]) -> None:
+    """Refuse a study of which not even one trial fits.
+
+    Raises:
+        InputError: A trial needs more than there is.
+    """
+    resources = config.resources
+    try:
+        place(
+            available,
+            workers=resources.workers_per_trial,
+            cpus=resources.cpus_per_worker,
+            gpus=resources.gpus_per_worker,
+            trials=config.search.trials,
+            limit=resources.max_concurrent_trials,
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def subset_manifests(config: StudyConfig) -> dict[str, TrainableManifest]:
+    """Return what each subset of the study trains on its model, without loading weights.
+
+    Raises:
+        InputError: The model can't be read, its architecture is unknown, or a subset matches nothing.
+    """
+    import torch
+
+    from trainables.manifest import build_manifest
+    from trainables.model import load_skeleton
+
+    try:
+        skeleton = load_skeleton(config.model.path, dtype=getattr(torch, config.model.dtype))
+        return {subset: build_manifest(skeleton, subset) for subset in config.space.subsets}
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _check_model_takes(config: StudyConfig, tasks: tuple[TaskData, ...]) -> str:
+    """Encode a sample of every task with the model's processor; return the model's fingerprint."""
+    from trainables.collate import Encoder
+    from trainables.model import load_processor, model_fingerprint
+
+    try:
+        check_encodable(tasks, Encoder(load_processor(config.model.path)))
+        return model_fingerprint(config.model.path)
+    except ValueError as error:
+        raise InputError(str(error)) from None

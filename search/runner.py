@@ -1,0 +1,256 @@
+"""Running a study: from checked input to a selection, with every file written and every run recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from search.base import base_key, cached_base
+from search.cluster import connected
+from search.config import StudyConfig
+from search.handover import StudyFolder, write_results
+from search.objective import Objective
+from search.placement import Placement, place
+from search.preparation import Prepared
+from search.progress import StudyProgress
+from search.recorder import TrialRecorder
+from search.report import render_report
+from search.results import StudyRecord, TrialState
+from search.sampler import RecipeSampler
+from search.scheduler import make_scheduler
+from search.selection import Selection, select
+from search.study_file import dump_study
+from search.tracking import StudyTracker
+from search.versions import versions
+from spaces.presets import preset_params
+from trainables.checkpoint import write_atomically
+from trainables.evaluation import Evaluation
+from trainables.group import GroupShape
+from trainables.jobs import EvaluateJob, Report
+from trainables.pool import Lease, WorkerPool
+from trainables.trainable import RecipeTrainable, TrialContext
+
+
+class StudyFailed(RuntimeError):
+    """The study could not be carried out; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a study leaves.
+
+    Attributes:
+        record: What was measured.
+        selection: The verdict.
+        folder: Where the files lie.
+        warnings: What could not be recorded, one line each.
+    """
+
+    record: StudyRecord
+    selection: Selection
+    folder: StudyFolder
+    warnings: tuple[str, ...]
+
+
+def run_study(prepared: Prepared, console: Console) -> Outcome:
+    """Run a study to its end.
+
+    Args:
+        prepared: The study; its folder must be fresh and its MLflow store prepared.
+        console: Where the progress is shown.
+
+    Raises:
+        StudyFailed: The base could not be evaluated, or every trial failed.
+    """
+    config = prepared.config
+    folder = StudyFolder(config.folder.absolute())
+    write_atomically(folder.study, dump_study(config).encode())
+    made_with = versions()
+    tracker = StudyTracker(config.tracking.uri, config.tracking.experiment)
+    with tracker:
+        tracker.start_study(config, tags=made_with, fingerprints=prepared.data_fingerprints)
+        succeeded = False
+        try:
+            record = _search(prepared, folder, tracker, console, made_with)
+            selection = select(record.trials, record.objective)
+            write_results(
+                folder,
+                record,
+                selection,
+                model_fingerprint=prepared.model_fingerprint,
+                data_fingerprints=prepared.data_fingerprints,
+            )
+            write_atomically(folder.report, render_report(record, selection).encode())
+            _log_results(tracker, folder, selection)
+            succeeded = True
+        finally:
+            tracker.finish(succeeded=succeeded, metrics=_last_metrics(selection) if succeeded else {})
+    return Outcome(record=record, selection=selection, folder=folder, warnings=tuple(tracker.warnings))
+
+
+def score_metrics(evaluations: Mapping[str, Evaluation], *, objective: Objective) -> dict[str, float]:
+    """Return a rung's metrics: the score with its parts, and the value of every task.
+
+    Raises:
+        ValueError: A task's value is missing or not finite.
+    """
+    values = {task: evaluation.value for task, evaluation in evaluations.items()}
+    return {
+        **objective.score(values).to_metrics(),
+        **{f"target/{task}": values[task] for task in objective.targets},
+        **{f"held_out/{task}": values[task] for task in objective.held_out},
+    }
+
+
+def _search(
+    prepared: Prepared,
+    folder: StudyFolder,
+    tracker: StudyTracker,
+    console: Console,
+    made_with: Mapping[str, str],
+) -> StudyRecord:
+    config = prepared.config
+    resources = config.resources
+    shape = GroupShape(
+        workers=resources.workers_per_trial,
+        cpus=resources.cpus_per_worker,
+        gpus=resources.gpus_per_worker,
+    )
+    with console.status("starting Ray"), connected() as cluster:
+        placement = place(
+            cluster,
+            workers=shape.workers,
+            cpus=shape.cpus,
+            gpus=shape.gpus,
+            trials=config.search.trials,
+            limit=resources.max_concurrent_trials,
+        )
+        pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
+            prepared.setup, placement.pool_cpus, placement.pool_gpus, str(folder.ray), resources.max_failures
+        )
+        try:
+            pool.warm_up.remote(shape, placement.concurrency)
+            base, cached = cached_base(
+                config.folder.parent / ".cache",
+                base_key(prepared.setup, prepared.model_fingerprint),
+                partial(_measure_base, pool, shape),
+            )
+            tracker.log_base(base, cached)
+            objective = Objective(
+                base={task: evaluation.value for task, evaluation in base.items()},
+                targets=config.targets,
+                held_out=config.held_out,
+                forgetting_weight=config.objective.forgetting_weight,
+                max_forgetting=config.objective.max_forgetting,
+            )
+            began = time.monotonic()
+            recorder = _tune(config, folder, tracker, console, placement, pool, shape, objective)
+            seconds = time.monotonic() - began
+        finally:
+            ray.get(pool.close.remote())
+    if all(trial.state is TrialState.FAILED for trial in recorder.results):
+        first = recorder.results[0].error if recorder.results else "no trial was started"
+        raise StudyFailed(f"every trial failed; the first one: {first}")
+    return StudyRecord(
+        config=config,
+        objective=objective,
+        base=base,
+        trials=recorder.results,
+        seconds=seconds,
+        versions=made_with,
+    )
+
+
+def _tune(
+    config: StudyConfig,
+    folder: StudyFolder,
+    tracker: StudyTracker,
+    console: Console,
+    placement: Placement,
+    pool: Any,
+    shape: GroupShape,
+    objective: Objective,
+) -> TrialRecorder:
+    """Let Tune and Optuna run the trials; return the recorder that followed them."""
+    space = config.recipe_space()
+    presets = preset_params(space, config.search.preset_learning_rate) if config.search.presets else {}
+    context = TrialContext(
+        pool=pool,
+        shape=shape,
+        recipe=space.recipe,
+        score=partial(score_metrics, objective=objective),
+        seed=config.search.seed,
+        rungs=config.rungs,
+        folder=str(folder.trials),
+    )
+    progress = StudyProgress(config.search.trials, console, max_forgetting=config.objective.max_forgetting)
+    recorder = TrialRecorder(recipe=space.recipe, folder=folder.trials, tracker=tracker, progress=progress)
+    sampler = RecipeSampler(
+        space,
+        presets=presets,
+        violation=objective.violation,
+        storage=folder.sampler,
+        study_name=config.name,
+        seed=config.search.seed,
+        startup_trials=max(1, min(10, config.search.trials // 3)),
+    )
+    trainable = tune.with_resources(
+        tune.with_parameters(RecipeTrainable, context=context),
+        tune.PlacementGroupFactory([dict(placement.trial_resources)]),
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=sampler,
+            scheduler=make_scheduler(config.search.pruning, config.training.steps),
+            num_samples=config.search.trials,
+            max_concurrent_trials=placement.concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.ray),
+            callbacks=[recorder],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
+            verbose=0,
+        ),
+    )
+    with progress:
+        tuner.fit()
+    return recorder
+
+
+def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
+    """Evaluate the untouched model in a leased group.
+
+    Raises:
+        StudyFailed: The evaluation failed.
+    """
+    lease: Lease = ray.get(pool.lease.remote(shape))
+    try:
+        sequence = ray.get(lease.group.submit.remote(EvaluateJob()))
+        report: Report = ray.get(lease.group.next_report.remote(sequence))
+    except ray.exceptions.RayError as error:
+        raise StudyFailed(f"the base can't be evaluated: {str(error).strip().splitlines()[-1]}") from None
+    finally:
+        ray.get(pool.release.remote(lease.name))
+    if report.error is not None:
+        raise StudyFailed(f"the base can't be evaluated: {report.error}")
+    return report.evaluations
+
+
+def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selection) -> None:
+    files: list[Path] = [folder.trials_table, folder.recipe, folder.report]
+    tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
+
+
+def _last_metrics(selection: Selection) -> dict[str, float]:
+    return selection.winner.last.score.to_metrics() if selection.winner else {"score": 0.0}

@@ -1,0 +1,81 @@
+"""What a study prints last: the selected recipe, and where to look further."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from search.results import TrialResult
+from search.runner import Outcome
+
+
+def render_summary(outcome: Outcome) -> RenderableType:
+    """Return the closing panel of a study."""
+    winner = outcome.selection.winner
+    parts: list[RenderableType] = [Text(_sentence(outcome.selection.reason)), Text()]
+    if winner is not None:
+        parts += [_recipe_table(winner), Text()]
+    parts.append(_where(outcome))
+    title = "keep the base" if winner is None else "selected recipe"
+    return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2))
+
+
+def turn_rounds(trials: tuple[TrialResult, ...]) -> list[float]:
+    """Return the measured turn-rounds in seconds: a report consumed -> the next trial's first step."""
+    name = "cost/turn_round_seconds"
+    return [
+        trial.rungs[0].metrics[name] for trial in trials if trial.rungs and name in trial.rungs[0].metrics
+    ]
+
+
+def _recipe_table(winner: TrialResult) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    recipe, last = winner.recipe, winner.last
+    rows = [
+        ("subset", recipe.subset),
+        ("learning rate", f"{recipe.learning_rate:.3g}"),
+        ("steps", f"{recipe.steps} of {recipe.batch_size} samples, {recipe.schedule}"),
+        ("trained", f"{last.metrics['cost/trainable_parameters']:,.0f} parameters"),
+        ("target gain", f"{last.score.target_gain:+.1f} points"),
+        ("forgetting", f"{last.score.held_out_forgetting:+.1f} points on average"),
+        ("score", f"{last.score.score:+.1f} points, on the search split"),
+    ]
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), value)
+    return table
+
+
+def _where(outcome: Outcome) -> Table:
+    table = Table.grid(padding=(0, 3, 0, 0))
+    folder = outcome.folder
+    rows = [("recipe", _shown(folder.recipe)), ("report", _shown(folder.report))]
+    if outcome.selection.winner is not None:
+        rows.append(("weights", f"{_shown(folder.selected)}{os.sep}"))
+    rows.append(("MLflow", _ui_command(outcome.record.config.tracking.uri)))
+    measured = turn_rounds(outcome.record.trials)
+    took = f"{outcome.record.seconds:.0f} s for {len(outcome.record.trials)} trials"
+    if measured:
+        took += f"; median turn-round {statistics.median(measured):.2f} s"
+    rows.append(("took", took))
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), Text(value, style="bold" if name != "took" else ""))
+    return table
+
+
+def _ui_command(uri: str) -> str:
+    return "recipe-search ui" if uri == "sqlite:///mlflow.db" else f"recipe-search ui --uri {uri}"
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working directory where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
