@@ -209,7 +209,10 @@ def cost(record: StudyRecord, selection: Selection) -> Plot | None:
     figure.update_xaxes(title="parameters", type="log", dtick=1, exponentformat="SI", row=1, col=2)
     figure.update_yaxes(title="score", col=1)
     finish(figure, height=380)
-    caption = "Seconds of training and evaluation, and parameters trained. Of two recipes that score alike, the one further left is the bargain."
+    caption = (
+        "Seconds of training and evaluation, and number of trained parameters. "
+        "Of two recipes that score alike, the one further left is the bargain."
+    )
     return Plot(name="cost", title="What a score costs", caption=caption, figure=figure)
 
 

@@ -130,8 +130,8 @@ def _stderr_note(stderr: float) -> str:
 def _formula(record: StudyRecord) -> str:
     objective = record.objective
     text = (
-        f"Score is gain minus {objective.forgetting_weight:g} times forgetting, the mean drop of the held-out "
-        "tasks; worst is the largest drop. All four are in points, KL is in nats per answer token."
+        f"Score is gain minus {objective.forgetting_weight:g} times forgetting, the mean drop of the "
+        "held-out tasks; worst is the largest drop. All four are in points, KL is in nats per answer token."
     )
     if objective.max_forgetting is not None:
         text += f" A recipe that forgets more than {objective.max_forgetting:g} points is infeasible."
@@ -259,13 +259,10 @@ def _failures(record: StudyRecord) -> list[dict[str, object]]:
 def _repeatable(record: StudyRecord) -> str:
     text = f"The seed of the search and of every trial is {record.config.search.seed}. "
     if record.config.resources.max_concurrent_trials == 1:
-        return (
-            text
-            + "Trials ran one at a time, so the same study on the same machine proposes the same recipes."
-        )
+        return text + "Trials ran one at a time, so the same study proposes the same recipes again."
     return text + (
-        "A single trial can be repeated from its seed. A search whose trials run side by side may propose other "
-        "recipes the next time; with resources.max_concurrent_trials=1 it does not."
+        "A single trial can be repeated from its seed. A search whose trials run side by side may propose "
+        "other recipes the next time; with resources.max_concurrent_trials=1 it does not."
     )
 
 
