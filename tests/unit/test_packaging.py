@@ -78,17 +78,25 @@ def test_the_doctor_knows_the_versions_of_the_constraints(pins: dict[str, str]) 
     assert {name for name, tested in TESTED.items() if not is_release(pins[name], tested)} == set()
 
 
+def imported_modules(path: Path) -> set[str]:
+    """Return the top-level names that a file imports, but for the standard library and our own."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names - set(PACKAGES)
+
+
 def test_every_library_that_is_imported_is_required(project: dict[str, Any]) -> None:
     required = {canonicalize_name(requirement.name) for requirement in requirements(project)}
     owners = importlib.metadata.packages_distributions()
-    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            else:
-                continue
-            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - set(PACKAGES):
-                owned_by = {canonicalize_name(owner) for owner in owners.get(name, [])}
-                assert owned_by & required, f"{path.relative_to(ROOT)} imports {name}"
+    undeclared = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported_modules(path)
+        if not required & {canonicalize_name(owner) for owner in owners.get(name, [])}
+    }
+    assert undeclared == set()
