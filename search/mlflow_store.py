@@ -117,7 +117,7 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _reach_database(uri: str) -> None:
-    """Open a transaction for writing: MLflow alone would try for minutes, and a full reader looks fine."""
+    """Connect once, and try whether a file can be written: MLflow alone would try again for minutes."""
     import sqlalchemy
 
     if (file := _sqlite_file(uri)) is not None:
@@ -126,7 +126,10 @@ def _reach_database(uri: str) -> None:
     try:
         with engine.connect() as connection:
             if engine.dialect.name == "sqlite":
+                # A write that is never committed: on a read-only file even BEGIN IMMEDIATE succeeds.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("CREATE TABLE recipe_search_probe (x)")
+                connection.exec_driver_sql("ROLLBACK")
     finally:
         engine.dispose()
 
