@@ -69,8 +69,8 @@ def _reason(
         score = winner.last.score
         return (
             f"trial {winner.number} ({winner.recipe.subset} at learning rate "
-            f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete trials: {score.score:+.1f} points, "
-            f"a gain of {score.target_gain:+.1f} for {score.held_out_forgetting:+.1f} of forgetting"
+            f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete "
+            f"trials: {score.score:+.1f} points, a gain of {score.target_gain:+.1f} for {score.held_out_forgetting:+.1f} of forgetting"
         )
     if ranking:
         best = ranking[0].last.score

@@ -100,11 +100,13 @@ class Encoder:
         if sample.image is not None and not self._takes_images:
             raise ValueError(f"sample {sample.id!r} has an image, and this model takes text only")
         prompt = self.prompt_text(sample)
-        full = self._process(prompt + sample.answer + self._tokenizer.eos_token, sample)
-        prompt_ids = self._process(prompt, sample)["input_ids"][0]
+        text = prompt + sample.answer + self._tokenizer.eos_token
+        # Placeholders of images are expanded by the processor alone, so the answer is measured in plain text.
+        plain_prompt, plain = self._plain_ids(prompt), self._plain_ids(text)
+        answer = plain[len(plain_prompt) :]
+        full = self._process(text, sample)
         ids = full["input_ids"][0]
-        length = len(prompt_ids)
-        if not torch.equal(ids[:length], prompt_ids):
+        if plain[: len(plain_prompt)] != plain_prompt or ids[len(ids) - len(answer) :].tolist() != answer:
             raise ValueError(
                 f"sample {sample.id!r}: the chat template lets prompt and answer share a token, "
                 "so the loss could not be limited to the answer"
@@ -115,12 +117,19 @@ class Encoder:
                 tokens[name] = tensor[0]
             else:
                 extras[name] = tensor
-        return EncodedSample(tokens, extras, length)
+        return EncodedSample(tokens, extras, len(ids) - len(answer))
+
+    @property
+    def _special(self) -> dict[str, Any]:
+        # A chat template writes the special tokens itself.
+        return {"add_special_tokens": getattr(self._processor, "chat_template", None) is None}
+
+    def _plain_ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, **self._special)["input_ids"]
+        return ids
 
     def _process(self, text: str, sample: Sample) -> dict[str, Tensor]:
-        # A chat template writes the special tokens itself.
-        add_special = getattr(self._processor, "chat_template", None) is None
-        kwargs: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": add_special}
+        kwargs: dict[str, Any] = {"return_tensors": "pt", **self._special}
         if sample.image is not None:
             return dict(self._processor(images=[_open(sample)], text=[text], **kwargs))
         if self._takes_images:
