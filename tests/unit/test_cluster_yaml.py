@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from search.placement import DRIVER_RESOURCE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,7 +40,7 @@ def test_an_unknown_key_would_be_noticed(written: dict[str, Any]) -> None:
 
 def test_the_head_drives_trials_and_has_no_gpu(cluster: dict[str, Any]) -> None:
     head = cluster["available_node_types"][cluster["head_node_type"]]
-    assert head["resources"]["train_driver"] >= 1
+    assert head["resources"][DRIVER_RESOURCE] >= 1
     assert "GPU" not in head["resources"]
 
 
