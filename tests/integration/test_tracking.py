@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +19,7 @@ import pytest
 import sqlalchemy
 import yaml
 from mlflow.tracking import MlflowClient
+from mlflow_server import free_port, mlflow_server
 from sqlalchemy.engine import Engine
 
 from search.config import StudyConfig
@@ -482,13 +481,6 @@ class TestPrepareStore:
             tracker.start_study(study_config(), tags={}, fingerprints={})
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class TestServer:
     def test_a_study_on_a_server(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         with mlflow_server(tmp_path) as (uri, log):
@@ -516,33 +508,3 @@ class TestServer:
             assert names == {"study.yaml", "report.html"}
         out, err = capfd.readouterr()
         assert "View run" not in out + err
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Run an MLflow server on a free loopback port; yield its address and its log."""
-    port, log = free_port(), folder / "server.log"
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    with log.open("w") as stream:
-        # A group of its own: the server starts two more processes, which end with it.
-        server = subprocess.Popen(
-            command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                prepare_store(f"http://127.0.0.1:{port}")
-                break
-            except ValueError:
-                assert server.poll() is None, log.read_text()[-2000:]
-                assert time.monotonic() < deadline, log.read_text()[-2000:]
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}", log
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(20)
