@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +48,7 @@ draw();
 def render_report(record: StudyRecord, selection: Selection) -> str:
     """Return the report as one HTML page that needs no network; every text of the user's is escaped."""
     plots = study_plots(record, selection)
-    scripts = (get_plotlyjs(), _PAGE_JS)
+    scripts = (get_plotlyjs(), _PAGE_JS) if plots else ()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     shown = findings.shown_trial(selection)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
@@ -64,16 +65,15 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         has_tuned=shown is not None,
         totals=_totals(record),
         failures=_failures(record),
-        command=f"recipe-search run {record.config.folder / 'study.yaml'}",
+        command=_command(record),
         repeatable=_repeatable(record),
         recipe_yaml=_recipe_yaml(selection),
         study_yaml=_without_passwords(dump_study(record.config)),
         versions=sorted(record.versions.items()),
         plots={plot.name: plot for plot in plots},
         plot_json=Markup(_plot_json(plots)),
-        plotly_js=Markup(scripts[0]),
-        page_js=Markup(scripts[1]),
-        script_hashes=Markup(" ".join(_hash(script) for script in scripts)),
+        scripts=[Markup(script) for script in scripts],
+        script_sources=Markup(" ".join(_hash(script) for script in scripts) or "'none'"),
     )
 
 
@@ -254,6 +254,12 @@ def _failures(record: StudyRecord) -> list[dict[str, object]]:
         for trial in record.trials
         if trial.state is TrialState.FAILED
     ]
+
+
+def _command(record: StudyRecord) -> str:
+    """Return the command that runs the resolved study again, beside the finished one."""
+    study = record.config.folder / "study.yaml"
+    return shlex.join(["recipe-search", "run", str(study), f"name={record.config.name}-again"])
 
 
 def _repeatable(record: StudyRecord) -> str:

@@ -91,7 +91,7 @@ def trial(
 ) -> TrialResult:
     """Make a trial with one rung for each of `values`; a complete one's last rung is the end.
 
-    Each rung takes 10 s of training and 2 s of evaluation.
+    A whole run takes 10 s of training, and each rung 2 s of evaluation.
     """
     goal = objective(study or config(), base)
     end = len(values) if state is TrialState.COMPLETE else len(values) + 1
@@ -101,7 +101,7 @@ def trial(
         recipe=Recipe(subset=subset, learning_rate=learning_rate, steps=STEPS, batch_size=8),
         state=state,
         rungs=tuple(
-            _rung(goal, {**base, **at}, index / end, parameters, kl)
+            _rung(goal, {**base, **at}, index, end, parameters, kl)
             for index, at in enumerate(values, start=1)
         ),
         preset=preset,
@@ -111,20 +111,20 @@ def trial(
 
 
 def _rung(
-    goal: Objective, values: Mapping[str, float], progress: float, parameters: float, kl: float
+    goal: Objective, values: Mapping[str, float], index: int, end: int, parameters: float, kl: float
 ) -> Rung:
     score = goal.score(values)
-    step = math.ceil(progress * STEPS)
+    step = math.ceil(STEPS * index / end)
     return Rung(
         step=step,
-        progress=progress,
+        progress=index / end,
         score=score,
         values=values,
         metrics={
             **score.to_metrics(),
             "drift/kl_target": kl,
             "cost/train_seconds": 10.0 * step / STEPS,
-            "cost/eval_seconds": 2.0,
+            "cost/eval_seconds": 2.0 * index,
             "cost/trainable_parameters": parameters,
         },
     )

@@ -61,7 +61,7 @@ def plot_data(html: str) -> Any:
 
 
 def test_standard_errors_by_hand() -> None:
-    """With n = 100, a mean v of 0 or 100 points has a variance of v (100 - v) / 99.
+    """With n = 100 samples of 0 or 100 points, a mean v has a variance of v (100 - v) / 99.
 
     count: 10 x 90 = 900 at the base and 40 x 60 = 2400 tuned; clock: 1600 and 2400; colour: 900 and 1056;
     shape: 1600 and 1824.
@@ -91,13 +91,13 @@ def test_the_verdict_in_words() -> None:
     text = text_of(record([trial(0, [GOOD]), trial(1, [MODEST], subset="full", learning_rate=2e-4)]))
     assert "Train gate_up at learning rate 1.0e-3" in text
     assert (
-        "Train gate_up with a learning rate of 1.0e-3 for 40 steps. Over the base model it gains +25.0 ± 4.3 points "
-        "on average over the targets (n = 100) and loses 3.0 ± 3.7 points on average over 2 held-out tasks "
-        "(n = 100), the most on shape (-4.0), a score of +22.0."
+        "Train gate_up with a learning rate of 1.0e-3 for 40 steps. Over the base model it gains "
+        "+25.0 ± 4.3 points on average over the targets (n = 100) and loses 3.0 ± 3.7 points on average over "
+        "2 held-out tasks (n = 100), the most on shape (-4.0), a score of +22.0."
     ) in text
     assert (
-        "The runner-up, trial 1 (full at 2.0e-4), scored +10.0; the lead of 12.0 is more than the rough standard "
-        "error of one score, 5.7."
+        "The runner-up, trial 1 (full at 2.0e-4), scored +10.0; the lead of 12.0 is more than the rough "
+        "standard error of one score, 5.7."
     ) in text
     assert "Each subset at the best of its own learning rates: gate_up +22.0, full +10.0." in text
 
@@ -145,7 +145,7 @@ def test_a_feasible_best_comes_before_a_higher_infeasible_score() -> None:
 
 
 def test_cost_counts_every_trial_once_up_to_its_last_rung() -> None:
-    """10 s for a whole run and 5 s up to half of it, 2 s for an evaluation (a trial's last rung has the sum)."""
+    """10 s for a whole run and 5 s up to half of it; 2 s for each of three evaluations."""
     made = record(
         [
             trial(0, [MODEST, GOOD]),
@@ -286,7 +286,7 @@ def test_every_plot_has_a_place_on_the_page() -> None:
 
 def test_how_to_run_it_again() -> None:
     text = text_of(record([trial(0, [GOOD])], versions={"torch": "2.13.0", "git_commit": "abc123"}))
-    assert "recipe-search run runs/made/study.yaml" in text
+    assert "recipe-search run runs/made/study.yaml name=made-again" in text
     assert "path: tiny-llava" in text
     assert "learning_rate: 0.001" in text
     assert "git_commit abc123" in text
