@@ -70,7 +70,8 @@ def _reason(
         return (
             f"trial {winner.number} ({winner.recipe.subset} at learning rate "
             f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete "
-            f"trials: {score.score:+.1f} points, a gain of {score.target_gain:+.1f} for {score.held_out_forgetting:+.1f} of forgetting"
+            f"trials: {score.score:+.1f} points, a gain of {score.target_gain:+.1f} for "
+            f"{score.held_out_forgetting:+.1f} of forgetting"
         )
     if ranking:
         best = ranking[0].last.score
