@@ -1,13 +1,16 @@
 """Pretrains tiny-llava from scratch: `python -m trainables.tiny.pretrain --out FOLDER`.
 
-First the vision tower alone learns to name answer words, then the whole model is trained. The learning rate
-warms up, stays, and decays over the last fifth; checkpoints keep what an interrupted or extended run needs.
+First the vision tower alone learns to name answer words, then projector and language model learn to say them
+with the tower frozen, then the whole model is trained. The learning rate warms up in each stage, stays, and
+decays over the last fifth of the run; checkpoints keep what an interrupted or extended run needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +98,16 @@ class Pretraining:
         self.accuracy = dict.fromkeys(HELD_OUT, 0.0)
 
 
+def stage_bounds(args: argparse.Namespace) -> dict[str, tuple[int, int]]:
+    """Return the first step of each stage and the step after its last."""
+    language = args.vision_steps + args.language_steps
+    return {
+        "vision": (0, args.vision_steps),
+        "language": (args.vision_steps, language),
+        "joint": (language, args.steps),
+    }
+
+
 def learning_rate(peak: float, step: int, start: int, end: int, total: int) -> float:
     """Return the rate at `step` of stage `[start, end)`: warm-up at its start, decay at the run's end."""
     warmup = min(1.0, (step - start + 1) / WARMUP_STEPS)
@@ -118,12 +131,14 @@ def run_steps(run: Pretraining, corpora: dict[str, TaskCorpus], args: argparse.N
     started, before = time.monotonic(), run.seconds
     running = 0.0
     while run.step < args.steps:
-        vision = run.step < args.vision_steps
+        stage, (start, end) = next((s, b) for s, b in stage_bounds(args).items() if b[0] <= run.step < b[1])
+        vision = stage == "vision"
+        run.model.model.vision_tower.requires_grad_(stage != "language")
         if run.step == args.vision_steps:
             run.forget_accuracy()
-        start, end = (0, args.vision_steps) if vision else (args.vision_steps, args.steps)
         rate = learning_rate(args.rate, run.step, start, end, args.steps)
-        batch = draw_batch(corpora, run.weights(), args.batch, SEED, run.step, vision_only=vision)
+        size = args.vision_batch if vision else args.batch
+        batch = draw_batch(corpora, run.weights(), size, SEED, run.step, vision_only=vision)
         loss = run.train_step(to_device(batch, run.device), rate, vision, args.autocast)
         running = loss if running == 0 else 0.98 * running + 0.02 * loss
         run.seconds = before + time.monotonic() - started
@@ -139,7 +154,6 @@ def run_steps(run: Pretraining, corpora: dict[str, TaskCorpus], args: argparse.N
                 run.save(stable)
         if args.minutes and time.monotonic() - started > 60 * args.minutes:
             break
-    run.save(checkpoint)
 
 
 def ship(run: Pretraining, out: Path) -> None:
@@ -159,7 +173,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--vision-steps", type=int, default=3000, help="of these, steps of the vision tower alone"
     )
     parser.add_argument("--minutes", type=float, help="stop (resumable) after this many minutes")
-    parser.add_argument("--batch", type=int, default=128, help="conversations per step")
+    parser.add_argument("--language-steps", type=int, default=3000, help="steps with a frozen vision tower")
+    parser.add_argument(
+        "--vision-batch", type=int, default=128, help="images per step of the vision tower alone"
+    )
+    parser.add_argument("--batch", type=int, default=64, help="conversations per step of the other stages")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--items", type=int, default=16000, help="rendered items per skill")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -168,7 +186,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", type=Path, help="checkpoint to go on from; stable.pt to extend a finished run"
     )
-    parser.add_argument("--save-every", type=int, default=500, help="steps between checkpoints")
+    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     return parser.parse_args(argv)
 
 
@@ -183,7 +201,11 @@ def main(argv: list[str] | None = None) -> None:
     state = Pretraining(torch.device(device))
     if args.resume:
         state.load(args.resume)
-    run_steps(state, corpora, args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; go on with --resume"))
+    try:
+        run_steps(state, corpora, args)
+    finally:
+        state.save(args.out / "checkpoint.pt")
     ship(state, args.out)
 
 
