@@ -14,6 +14,8 @@ from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import roles_of
 from trainables.tasks import FileTask, Metric, Task, resolve_tasks
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -45,13 +47,28 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"the lower bound {low:g} is above the upper bound {high:g}")
+    return bounds
+
+
+def _plain_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"must be letters, digits, '.', '_' and '-', got {name!r}")
+    return name
+
+
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-Interval = Annotated[tuple[Positive, Positive], BeforeValidator(_tuple)]
+Interval = Annotated[tuple[Positive, Positive], BeforeValidator(_tuple), AfterValidator(_ordered)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(_distinct), Field(min_length=1)]
 Subset = Annotated[str, AfterValidator(_known_subset)]
+# Names become parts of paths and of MLflow's metric names.
+Name = Annotated[str, AfterValidator(_plain_name)]
 
 
 class ModelConfig(_Section):
@@ -87,13 +104,6 @@ class SpaceConfig(_Section):
         BeforeValidator(_tuple),
         Field(min_length=1),
     ] = Field((0.03,), description="Shares of the steps to warm up over; searched if more than one.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> SpaceConfig:
-        for where, (low, high) in (("learning_rate", self.learning_rate), *self.learning_rate_of.items()):
-            if low > high:
-                raise ValueError(f"{where}: the lower bound {low:g} is above the upper bound {high:g}")
-        return self
 
 
 class TrainingConfig(_Section):
@@ -170,15 +180,12 @@ class TrackingConfig(_Section):
     experiment: str = Field("recipe-search", description="MLflow experiment.")
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
 class StudyConfig(_Section):
     """One study, as its file states it."""
 
-    name: str = Field(description="Name of the study and of its folder.")
+    name: Name = Field(description="Name of the study and of its folder.")
     model: ModelConfig
-    tasks: dict[str, TaskConfig] = Field({}, description="Tasks of your own; embedded ones need no entry.")
+    tasks: dict[Name, TaskConfig] = Field({}, description="Tasks of your own; embedded ones need no entry.")
     targets: Names = Field(description="Tasks that the model must learn.")
     held_out: Names = Field(description="Tasks whose skill the model must not lose.")
     space: SpaceConfig
@@ -192,11 +199,12 @@ class StudyConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name: must be letters, digits, '.', '_' and '-', got {self.name!r}")
         both = [task for task in self.targets if task in self.held_out]
         if both:
             raise ValueError(f"held_out: task {both[0]!r} is also listed as a target")
+        for task in self.targets:
+            if task in self.tasks and self.tasks[task].train is None:
+                raise ValueError(f"tasks.{task}.train: a target needs training samples")
         for subset in self.space.learning_rate_of:
             if subset not in self.space.subsets:
                 raise ValueError(f"space.learning_rate_of: {subset!r} is not among space.subsets")
@@ -248,7 +256,7 @@ class StudyConfig(_Section):
         """Return every target and held-out task by name, targets first.
 
         Raises:
-            ValueError: A name is neither defined in the study file nor embedded.
+            ValueError: A name is neither defined in the study file nor embedded; one line that names the key.
         """
         own = {
             name: FileTask(
@@ -260,7 +268,13 @@ class StudyConfig(_Section):
             )
             for name, task in self.tasks.items()
         }
-        return resolve_tasks((*self.targets, *self.held_out), own)
+        resolved: dict[str, Task] = {}
+        for key, names in (("targets", self.targets), ("held_out", self.held_out)):
+            try:
+                resolved |= resolve_tasks(names, own)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        return resolved
 
 
 def resolve_paths(config: StudyConfig, folder: Path) -> StudyConfig:

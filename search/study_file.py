@@ -90,20 +90,43 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     section[last] = value
 
 
+# Pydantic's words for what a study file calls otherwise.
+_RULES = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a section",
+    "model_type": "must be a section",
+    "too_short": "must not be empty",
+    # Lists have no upper bound on their length, but for the pairs of bounds.
+    "too_long": "must be a pair [low, high]",
+}
+
+
 def _first_problem(error: ValidationError) -> str:
-    """Turn pydantic's first problem into one line that names the key, the rule and the value."""
-    problem = error.errors(include_url=False)[0]
-    location = [str(part) for part in problem["loc"]]
+    """Turn pydantic's first problem into one line that names the key, the rule and the value.
+
+    An unknown key comes before all else: where a name is misspelt, a missing one is only its shadow.
+    """
+    problems = error.errors(include_url=False)
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    location = [str(part) for part in problem["loc"] if part != "[key]"]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}: {did_you_mean(location[-1], _keys_at(location[:-1]))}"
     if problem["type"] == "missing":
+        if isinstance(problem["loc"][-1], int):
+            return f"{'.'.join(location[:-1])}: {_RULES['too_long']}, got {_as_written(problem['input'])}"
         return f"missing key {key!r}"
     message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = _RULES.get(problem["type"], message[0].lower() + message[1:])
     if problem["type"] == "value_error":
         return f"{key}: {message}" if key else message
-    return f"{key}: {message}, got {problem['input']!r}"
+    return f"{key}: {message}, got {_as_written(problem['input'])}"
+
+
+def _as_written(value: object) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _keys_at(location: Sequence[str]) -> list[str]:

@@ -1,0 +1,195 @@
+"""StudyConfig: what a study file may say, and what follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from search.config import StudyConfig, resolve_paths
+from search.study_file import dump_study, load_study, parse_study
+from spaces.space import Bounds
+from spaces.subsets import SUBSETS
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    own = {"train": "train.jsonl", "search": "search.jsonl"}
+    return {
+        "name": "lesson",
+        "model": {"path": "tiny-llava"},
+        "tasks": {"birds": own, "bees": own},
+        "targets": ["birds"],
+        "held_out": ["bees"],
+        "space": {"subsets": ["gate_up", "full"], "learning_rate": [1e-5, 1e-2]},
+        "training": {"steps": 40, "batch_size": 8},
+        "search": {"trials": 4},
+    } | changes
+
+
+def study(**changes: Any) -> StudyConfig:
+    return parse_study(content(**changes), "test")
+
+
+class TestRungs:
+    @pytest.mark.parametrize(
+        ("steps", "first_rung", "factor", "expected"),
+        [
+            (40, 10, 2, (10, 20, 40)),
+            (40, 10, 3, (10, 30, 40)),
+            (100, 30, 2, (30, 60, 100)),
+            (40, 40, 2, (40,)),
+            (41, 40, 2, (40, 41)),
+            (1, 1, 4, (1,)),
+        ],
+    )
+    def test_are_a_factor_apart_and_end_at_the_end(
+        self, steps: int, first_rung: int, factor: int, expected: tuple[int, ...]
+    ) -> None:
+        config = study(
+            training={"steps": steps, "batch_size": 8},
+            search={"trials": 4, "pruning": {"first_rung": first_rung, "reduction_factor": factor}},
+        )
+        assert config.rungs == expected
+
+    def test_without_pruning_there_is_the_end_alone(self) -> None:
+        assert study().rungs == (40,)
+
+    @given(
+        steps=st.integers(1, 10_000),
+        first_share=st.floats(0.001, 1.0),
+        factor=st.integers(2, 10),
+    )
+    def test_rise_and_end_at_the_end(self, steps: int, first_share: float, factor: int) -> None:
+        first = max(1, int(steps * first_share))
+        config = study(
+            training={"steps": steps, "batch_size": 8},
+            search={"trials": 4, "pruning": {"first_rung": first, "reduction_factor": factor}},
+        )
+        rungs = config.rungs
+        assert rungs[0] == first
+        assert rungs[-1] == steps
+        assert list(rungs) == sorted(set(rungs))
+
+
+class TestRecipeSpace:
+    def test_takes_every_setting(self) -> None:
+        config = study(
+            space={
+                "subsets": ["gate_up", "full"],
+                "learning_rate": [1e-5, 1e-2],
+                "learning_rate_of": {"full": [1e-6, 1e-4]},
+                "warmup_ratio": [0.0, 0.1],
+            },
+            training={
+                "steps": 40,
+                "batch_size": 8,
+                "schedule": "linear",
+                "weight_decay": 0.1,
+                "max_grad_norm": 0.5,
+            },
+        )
+        space = config.recipe_space()
+        assert space.bounds("gate_up") == Bounds(1e-5, 1e-2)
+        assert space.bounds("full") == Bounds(1e-6, 1e-4)
+        recipe = space.recipe({"subset": "full", "learning_rate": 1e-5, "warmup_ratio": 0.1})
+        assert recipe.to_dict() == {
+            "subset": "full",
+            "learning_rate": 1e-5,
+            "steps": 40,
+            "batch_size": 8,
+            "warmup_ratio": 0.1,
+            "schedule": "linear",
+            "weight_decay": 0.1,
+            "max_grad_norm": 0.5,
+        }
+
+
+class TestTasks:
+    def test_targets_come_first(self) -> None:
+        assert list(study(targets=["bees", "birds"], held_out=["digits"]).resolved_tasks()) == [
+            "bees",
+            "birds",
+            "digits",
+        ]
+
+    def test_own_task_goes_before_the_embedded_one(self) -> None:
+        config = study(tasks={"digits": {"search": "mine.jsonl"}}, targets=["counting"], held_out=["digits"])
+        task = config.resolved_tasks()["digits"]
+        assert task.search == "mine.jsonl"
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"held_out": ["bee"]}, "held_out: unknown task 'bee': did you mean 'bees'?"),
+            ({"targets": ["bird"]}, "targets: unknown task 'bird': did you mean 'birds'?"),
+            ({"held_out": ["digitz"]}, "held_out: unknown task 'digitz': did you mean 'digits'?"),
+        ],
+    )
+    def test_unknown_task(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match="unknown task") as caught:
+            study(**changes).resolved_tasks()
+        assert str(caught.value) == message
+
+
+class TestPaths:
+    def test_data_files_are_beside_the_study_file(self, tmp_path: Path) -> None:
+        config = study(
+            tasks={"birds": {"train": "a/t.jsonl", "search": "/data/s.jsonl"}}, held_out=["digits"]
+        )
+        task = resolve_paths(config, tmp_path).tasks["birds"]
+        assert task.train == str(tmp_path / "a" / "t.jsonl")
+        assert task.search == "/data/s.jsonl"
+        assert task.confirm is None
+
+    def test_a_model_folder_beside_the_study_file(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        assert resolve_paths(study(model={"path": "mine"}), tmp_path).model.path == str(tmp_path / "mine")
+
+    def test_a_model_that_is_no_folder_is_a_hub_id(self, tmp_path: Path) -> None:
+        assert resolve_paths(study(model={"path": "org/mine"}), tmp_path).model.path == "org/mine"
+
+    def test_the_studys_folder(self) -> None:
+        assert study(output="out").folder == Path("out/lesson")
+
+
+class TestRoundTrip:
+    @given(
+        subsets=st.lists(st.sampled_from(sorted(SUBSETS)), min_size=1, unique=True),
+        bounds=st.tuples(st.floats(1e-9, 1.0), st.floats(1e-9, 1.0)).map(sorted),
+        weight=st.floats(0, 100),
+        bound=st.none() | st.floats(-100, 100),
+        pruned=st.none() | st.integers(1, 40).map(lambda rung: {"first_rung": rung}),
+        warmup=st.lists(st.floats(0, 0.99), min_size=1, unique=True),
+    )
+    def test_what_is_dumped_loads_as_the_same_study(
+        self,
+        subsets: list[str],
+        bounds: list[float],
+        weight: float,
+        bound: float | None,
+        pruned: dict[str, int] | None,
+        warmup: list[float],
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
+        config = study(
+            space={
+                "subsets": subsets,
+                "learning_rate": bounds,
+                "learning_rate_of": {subsets[0]: [bounds[0], bounds[0]]},
+                "warmup_ratio": warmup,
+            },
+            objective={"forgetting_weight": weight, "max_forgetting": bound},
+            search={"trials": 4, "pruning": pruned},
+        )
+        config = resolve_paths(config, Path("/data"))
+        file = tmp_path_factory.mktemp("dumped") / "study.yaml"
+        file.write_text(dump_study(config), encoding="utf-8")
+        assert load_study(file) == config
+
+    def test_a_study_cannot_be_changed(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            study().training.steps = 3  # type: ignore[misc]

@@ -1,0 +1,202 @@
+"""Reading a study file: every wrong input is one line that names the key, the rule and the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.study_file import InputError, load_study
+
+STUDY = """
+name: lesson
+model: {path: tiny-llava}
+tasks:
+  birds: {train: train.jsonl, search: search.jsonl}
+  bees: {search: search.jsonl}
+targets: [birds]
+held_out: [bees]
+space: {subsets: [gate_up, full], learning_rate: [1e-5, 1e-2]}
+training: {steps: 40, batch_size: 8}
+search: {trials: 4}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_study(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+class TestNumbers:
+    def test_yaml_reads_1e_minus_5_as_text_and_the_study_as_a_number(self, file: Path) -> None:
+        assert load_study(file).space.learning_rate == (1e-5, 1e-2)
+
+    def test_a_whole_number_is_a_number(self, file: Path) -> None:
+        assert load_study(file, ["objective.forgetting_weight=2"]).objective.forgetting_weight == 2.0
+
+    def test_in_an_override(self, file: Path) -> None:
+        study = load_study(file, ["space.learning_rate=[1e-4, 1]", "search.preset_learning_rate=3e-4"])
+        assert study.space.learning_rate == (1e-4, 1.0)
+        assert study.search.preset_learning_rate == 3e-4
+
+
+class TestOverrides:
+    def test_change_add_and_make_sections(self, file: Path) -> None:
+        study = load_study(
+            file, ["training.steps=80", "search.seed=3", "search.pruning.first_rung=20", "name=b"]
+        )
+        assert (study.training.steps, study.search.seed, study.name) == (80, 3, "b")
+        assert study.rungs == (20, 40, 80)
+
+    def test_the_last_one_wins(self, file: Path) -> None:
+        assert load_study(file, ["training.steps=80", "training.steps=60"]).training.steps == 60
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("search", "override 'search': expected key=value, such as search.trials=8"),
+            ("=3", "override '=3': expected key=value, such as search.trials=8"),
+            ("search.trials=[1", "override 'search.trials=[1': the value is not valid YAML"),
+            ("name.x=3", "override 'name.x=3': 'name' is a value, not a section"),
+            ("search.trials.x=3", "override 'search.trials.x=3': 'search.trials' is a value, not a section"),
+        ],
+    )
+    def test_wrong(self, file: Path, override: str, message: str) -> None:
+        assert refused(file, override) == message
+
+
+class TestWrongValues:
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            # Unknown keys: at the top, nested, in a task, in an optional section, and one like no other.
+            ("targts=[birds]", "unknown key 'targts': did you mean 'targets'?"),
+            ("training.step=4", "unknown key 'training.step': did you mean 'steps'?"),
+            ("tasks.bees.serach=x", "unknown key 'tasks.bees.serach': did you mean 'search'?"),
+            (
+                "search.pruning={first_rungs: 10}",
+                "unknown key 'search.pruning.first_rungs': did you mean 'first_rung'?",
+            ),
+            ("model.zzz=1", "unknown key 'model.zzz': expected one of: dtype, path"),
+            # Wrong types.
+            ("training.steps=abc", "training.steps: input should be a valid integer, got 'abc'"),
+            ("training.steps=1.5", "training.steps: input should be a valid integer, got 1.5"),
+            ("training.steps=true", "training.steps: input should be a valid integer, got true"),
+            ("training.steps=", "training.steps: input should be a valid integer, got null"),
+            ("name=123", "name: input should be a valid string, got 123"),
+            ("targets=birds", "targets: must be a list, got 'birds'"),
+            ("space=3", "space: must be a section, got 3"),
+            ("tasks.bees=", "tasks.bees: must be a section, got null"),
+            ("tasks=[bees]", "tasks: must be a section, got ['bees']"),
+            (
+                "objective.max_forgetting=x",
+                "objective.max_forgetting: input should be a valid number, got 'x'",
+            ),
+            # Out of range.
+            ("training.steps=0", "training.steps: input should be greater than or equal to 1, got 0"),
+            ("search.seed=-1", "search.seed: input should be greater than or equal to 0, got -1"),
+            (
+                "objective.max_forgetting=.nan",
+                "objective.max_forgetting: input should be a finite number, got nan",
+            ),
+            ("space.warmup_ratio=[1]", "space.warmup_ratio.0: input should be less than 1, got 1"),
+            # Unknown names.
+            (
+                "space.subsets=[gate_upp]",
+                "space.subsets.0: unknown subset 'gate_upp': did you mean 'gate_up'?",
+            ),
+            (
+                "space.learning_rate_of={ful: [1e-5, 1e-4]}",
+                "space.learning_rate_of.ful: unknown subset 'ful': did you mean 'full'?",
+            ),
+            (
+                "space.learning_rate_of={down: [1e-5, 1e-4]}",
+                "space.learning_rate_of: 'down' is not among space.subsets",
+            ),
+            (
+                "training.schedule=cosin",
+                "training.schedule: input should be 'cosine', 'linear' or 'constant', got 'cosin'",
+            ),
+            # Lists: empty, twice the same, in two roles.
+            ("targets=[]", "targets: must not be empty, got []"),
+            ("held_out=[]", "held_out: must not be empty, got []"),
+            ("space.subsets=[]", "space.subsets: must not be empty, got []"),
+            ("space.subsets=[full, full]", "space.subsets: 'full' is listed twice"),
+            ("held_out=[bees, birds]", "held_out: task 'birds' is also listed as a target"),
+            # Bounds: reversed, none, one, three, zero.
+            (
+                "space.learning_rate=[1e-2, 1e-5]",
+                "space.learning_rate: the lower bound 0.01 is above the upper bound 1e-05",
+            ),
+            (
+                "space.learning_rate_of={full: [1e-3, 1e-4]}",
+                "space.learning_rate_of.full: the lower bound 0.001 is above the upper bound 0.0001",
+            ),
+            ("space.learning_rate=[1.0]", "space.learning_rate: must be a pair [low, high], got [1.0]"),
+            (
+                "space.learning_rate=[1, 2, 3]",
+                "space.learning_rate: must be a pair [low, high], got [1, 2, 3]",
+            ),
+            ("space.learning_rate=[0, 1]", "space.learning_rate.0: input should be greater than 0, got 0"),
+            # What does not go together.
+            (
+                "search.pruning={first_rung: 41}",
+                "search.pruning.first_rung: 41 is beyond training.steps 40",
+            ),
+            (
+                "resources.workers_per_trial=3",
+                "training.batch_size: 8 must be a multiple of resources.workers_per_trial 3",
+            ),
+            ("targets=[bees]", "held_out: task 'bees' is also listed as a target"),
+            ("tasks.birds.train=", "tasks.birds.train: a target needs training samples"),
+            # Names that would not do as a folder or a metric.
+            ("name=../x", "name: must be letters, digits, '.', '_' and '-', got '../x'"),
+            (
+                "tasks={a+b: {search: x}}",
+                "tasks.a+b: must be letters, digits, '.', '_' and '-', got 'a+b'",
+            ),
+        ],
+    )
+    def test_message(self, file: Path, override: str, message: str) -> None:
+        assert refused(file, override) == f"{file}: {message}"
+
+    def test_missing_key(self, file: Path) -> None:
+        file.write_text(STUDY.replace("search: {trials: 4}", ""))
+        assert refused(file) == f"{file}: missing key 'search'"
+
+    def test_a_misspelt_key_is_told_before_the_missing_one(self, file: Path) -> None:
+        file.write_text(STUDY.replace("held_out:", "heldout:"))
+        assert refused(file) == f"{file}: unknown key 'heldout': did you mean 'held_out'?"
+
+
+class TestWrongFiles:
+    def test_missing(self, file: Path) -> None:
+        wrong = file.with_name("stduy.yaml")
+        assert refused(wrong) == f"{wrong}: no such study file; did you mean 'study.yaml'?"
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        wrong = tmp_path / "nowhere" / "study.yaml"
+        assert refused(wrong) == f"{wrong}: no such study file"
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "a study file is a mapping of keys, got NoneType"),
+            (b"- 1", "a study file is a mapping of keys, got list"),
+            (b"{", "not valid YAML: while parsing"),
+            (b"name: \xff", "not valid YAML: 'utf-8' codec can't decode byte 0xff"),
+        ],
+    )
+    def test_content(self, file: Path, content: bytes, message: str) -> None:
+        file.write_bytes(content)
+        assert refused(file).startswith(f"{file}: {message}")
