@@ -218,7 +218,7 @@ def _verdict(record: StudyRecord, selection: Selection) -> str:
     trial = selection.winner
     if trial is None:
         reason = selection.reason.removeprefix("keep the base: ")
-        return f"No recipe is worth training as things stand; keep the base model: {reason}."
+        return f"Keep the base model: {reason}."
     rung, recipe = trial.last, trial.recipe
     targets = "on the target" if len(record.objective.targets) == 1 else "on average over the targets"
     gain = with_stderr(rung.score.target_gain, gain_stderr(record, rung))

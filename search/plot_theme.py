@@ -33,6 +33,10 @@ def template(mode: Mode) -> go.layout.Template:
         "zerolinecolor": GREY,
         "zerolinewidth": 1,
         "automargin": True,
+        # Unseen ticks keep the labels of two axes apart in their corner.
+        "ticks": "outside",
+        "ticklen": 6,
+        "tickcolor": "rgba(0,0,0,0)",
     }
     return go.layout.Template(
         layout={

@@ -78,8 +78,14 @@ def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
     # A label a decade where there are decades, else at 1, 2 and 5.
     rates = [trial.recipe.learning_rate for trial in trials]
     step = 1 if max(rates) >= 10 * min(rates) else "D2"
-    figure.update_xaxes(type="log", exponentformat="e", dtick=step, minor={"ticks": "outside"})
+    figure.update_xaxes(
+        type="log",
+        exponentformat="e",
+        dtick=step,
+        minor={"ticks": "outside", "ticklen": 4, "tickcolor": plot_theme.GREY},
+    )
     figure.update_xaxes(title="learning rate", row=rows)
+    figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="score", col=1)
     finish(figure, height=110 + 170 * rows, legend_y=1 + 0.28 / rows)
     caption = (
@@ -96,7 +102,9 @@ def held_out_changes(record: StudyRecord, selection: Selection) -> Plot | None:
         return None
     table = [[c for c in changes(record, trial.last) if not c.target] for trial in rows]
     values = [[change.change for change in row] for row in table]
-    largest = max(1.0, *(abs(value) for row in values for value in row if math.isfinite(value)))
+    # Two standard errors at least, so that noise does not look like loss.
+    sizes = [size for row in table for c in row for size in (abs(c.change), 2 * c.stderr)]
+    largest = max(size for size in [1.0, *sizes] if math.isfinite(size))
     notes = [
         [
             f"{heading(trial)}<br>{escaped(c.task)}: {wording.points(c.base, signed=False)} to "
@@ -190,7 +198,7 @@ def history(record: StudyRecord, selection: Selection) -> Plot | None:
     )
     add_trials(figure, groups, lambda t: t.number, score_of)
     figure.update_xaxes(title="trial, in order of start")
-    figure.update_yaxes(title="score")
+    figure.update_yaxes(title="score", rangemode="tozero")
     finish(figure, height=360)
     caption = "If the line still rises at the right end, more trials may well find a better recipe."
     return Plot(name="history", title="Did the search settle?", caption=caption, figure=figure)
@@ -207,6 +215,7 @@ def cost(record: StudyRecord, selection: Selection) -> Plot | None:
     one_legend_entry_a_name(figure)
     figure.update_xaxes(title="seconds", rangemode="tozero", row=1, col=1)
     figure.update_xaxes(title="parameters", type="log", dtick=1, exponentformat="SI", row=1, col=2)
+    figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="score", col=1)
     finish(figure, height=380)
     caption = (

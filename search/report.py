@@ -94,7 +94,10 @@ def _tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
     }
     trial = selection.winner
     if trial is None:
-        return [{"label": "score of the base", "value": "0.0", "note": "by definition"}, study]
+        best = findings.shown_trial(selection)
+        value = wording.points(best.last.score.score) if best else wording.UNKNOWN
+        note = "infeasible" if best and not selection.ranking else "points; doing nothing scores 0"
+        return [{"label": "best score of a recipe", "value": value, "note": note}, study]
     rung = trial.last
     return [
         {
@@ -187,7 +190,10 @@ def _row(trial: TrialResult, state: str, kind: str) -> dict[str, object]:
 
 
 def _subsets(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
+    """Return the rows of the table of subsets; none where no trial completed."""
     rows: list[dict[str, object]] = []
+    if not (selection.ranking or selection.infeasible):
+        return rows
     for found in findings.subset_bests(record, selection):
         row: dict[str, object] = {"subset": found.subset, "complete": found.complete, "trials": found.trials}
         if found.best is None:
@@ -237,7 +243,7 @@ def _totals(record: StudyRecord) -> list[tuple[str, str]]:
     states = Counter(trial.state.value.lower() for trial in record.trials)
     total = findings.cost(record)
     return [
-        ("trials", f"{states.total()}: {', '.join(f'{number} {state}' for state, number in states.items())}"),
+        ("trials", ", ".join(f"{number} {state}" for state, number in states.items()) or "none"),
         ("wall-clock time of the search", wording.duration(total.wall)),
         ("training, summed over trials", wording.duration(total.train)),
         ("evaluation, summed over trials", wording.duration(total.evaluation)),

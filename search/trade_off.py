@@ -13,6 +13,8 @@ from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, sho
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
+Range = tuple[float, float]
+
 
 def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     """Target gain against held-out forgetting, with the Pareto front, the base and the bound."""
@@ -22,13 +24,17 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
         return None
     figure = go.Figure()
     bound = record.objective.max_forgetting
+    error_x, error_y = _errors(record, selection)
     # The front's labels stand to the left of their points.
     x_range = _padded(
-        [0.0, *(s.held_out_forgetting for s in scores), *([] if bound is None else [bound])], left=0.16
+        [0.0, *error_x, *(s.held_out_forgetting for s in scores), *([] if bound is None else [bound])],
+        left=0.16,
     )
-    y_range = _padded([0.0, *(s.target_gain for s in scores)])
+    y_range = _padded([0.0, *error_y, *(s.target_gain for s in scores)])
+    front = pareto_front(record.trials)
     _add_equal_score(figure, record, selection, x_range)
-    _add_front(figure, pareto_front(record.trials))
+    _add_front(figure, front)
+    _add_labels(figure, _told_apart(front, selection, x_range, y_range))
     add_trials(figure, groups, lambda t: t.last.score.held_out_forgetting, lambda t: t.last.score.target_gain)
     if selection.winner is not None:
         _add_errors(figure, record, selection.winner)
@@ -89,10 +95,13 @@ def _add_front(figure: go.Figure, front: Sequence[TrialResult]) -> None:
         line={"color": plot_theme.GREY, "shape": "hv", "width": 1.5},
         hoverinfo="skip",
     )
+
+
+def _add_labels(figure: go.Figure, trials: Sequence[TrialResult]) -> None:
     figure.add_scatter(
-        x=[score.held_out_forgetting for score in scores],
-        y=[score.target_gain for score in scores],
-        text=[f"{short_name(trial)} " for trial in front],
+        x=[trial.last.score.held_out_forgetting for trial in trials],
+        y=[trial.last.score.target_gain for trial in trials],
+        text=[f"{short_name(trial)} " for trial in trials],
         mode="text",
         textposition="top left",
         textfont={"size": 11},
@@ -102,9 +111,38 @@ def _add_front(figure: go.Figure, front: Sequence[TrialResult]) -> None:
     )
 
 
-def _add_equal_score(
-    figure: go.Figure, record: StudyRecord, selection: Selection, x_range: tuple[float, float]
-) -> None:
+def _told_apart(
+    front: Sequence[TrialResult], selection: Selection, x_range: Range, y_range: Range
+) -> list[TrialResult]:
+    """Return those trials of the front whose labels do not cover each other, the selected one first."""
+    winner = selection.winner.number if selection.winner else None
+    wide, high = 0.2 * (x_range[1] - x_range[0]), 0.04 * (y_range[1] - y_range[0])
+    labelled: list[TrialResult] = []
+    for trial in sorted(front, key=lambda t: t.number != winner):
+        score = trial.last.score
+        if all(
+            abs(score.held_out_forgetting - other.last.score.held_out_forgetting) > wide
+            or abs(score.target_gain - other.last.score.target_gain) > high
+            for other in labelled
+        ):
+            labelled.append(trial)
+    return labelled
+
+
+def _errors(record: StudyRecord, selection: Selection) -> tuple[list[float], list[float]]:
+    """Return the ends of the error bars, in forgetting and in gain; none without a winner."""
+    if selection.winner is None:
+        return [], []
+    rung = selection.winner.last
+    x, y = forgetting_stderr(record, rung), gain_stderr(record, rung)
+    forgetting, gain = rung.score.held_out_forgetting, rung.score.target_gain
+    return (
+        [forgetting - x, forgetting + x] if math.isfinite(x) else [],
+        [gain - y, gain + y] if math.isfinite(y) else [],
+    )
+
+
+def _add_equal_score(figure: go.Figure, record: StudyRecord, selection: Selection, x_range: Range) -> None:
     weight = record.objective.forgetting_weight
     levels = [0.0] + ([selection.winner.last.score.score] if selection.winner else [])
     for level in levels:
@@ -129,7 +167,7 @@ def _add_errors(figure: go.Figure, record: StudyRecord, trial: TrialResult) -> N
     )
 
 
-def _padded(values: Sequence[float], left: float = 0.08) -> tuple[float, float]:
+def _padded(values: Sequence[float], left: float = 0.08) -> Range:
     low, high = min(values), max(values)
     span = high - low or 10.0
     return low - left * span, high + 0.08 * span
