@@ -171,7 +171,8 @@ class StudyProgress:
         else:
             at = f" at step {result.last.step}" if result.state is TrialState.PRUNED else ""
             line.append(f"{at}  {_score(result.last.score)}")
-        line.append(f"  {self._done}/{self._total} done{self._left()}")
+        if self._live is None:
+            line.append(f"  {self._done}/{self._total} done{self._left()}")
         return line
 
     def _left(self) -> str:
@@ -201,7 +202,7 @@ class StudyProgress:
             bar = Table.grid(padding=(0, 1))
             bar.add_row(
                 Text("trials", style="bold"),
-                ProgressBar(total=max(self._total, 1), completed=self._done, width=30),
+                ProgressBar(total=max(self._total, 1), completed=self._done, width=30, complete_style="cyan"),
                 Text(f"{self._done}/{self._total}", style="bold"),
                 Text(f"{elapsed}{self._left()}", style="cyan"),
             )

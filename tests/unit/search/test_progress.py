@@ -145,7 +145,9 @@ def test_a_terminal_shows_what_runs(clock: Clock, text: io.StringIO) -> None:
     assert "step 20/40" in shown
     # 20 s of the open trial and two more of 30 s, one at a time.
     assert "10s, about 1m 20s left" in shown
+    # What the display shows already, the lines above it leave out.
     assert "started" not in shown
+    assert " done" not in shown
     assert "1 of 4 trials in 10s" in last_line(text)
 
 
