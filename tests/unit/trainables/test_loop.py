@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+import torch
+from tiny_models import IDS, encoded, llama, llava, recipe
+from torch import Tensor, nn
+
+from spaces.recipe import Recipe
+from spaces.subsets import SUBSETS
+from trainables.collate import Batch
+from trainables.loop import Progress, TrialFailed, answer_loss_sum, batch_indices, fine_tune, learning_rate_at
+from trainables.manifest import build_manifest
+
+PAD = IDS["<pad>"]
+
+
+def run(model: nn.Module, how: Recipe, rungs: tuple[int, ...] = (4,), **options: object) -> list[Progress]:
+    manifest = build_manifest(model, how.subset)
+    options = {"seed": 0, "pad_token_id": PAD, **options}
+    return list(fine_tune(model, manifest, how, encoded(), rungs=rungs, **options))
+
+
+def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        # 8 steps, a quarter of them warm-up: 1/3 and 2/3 of the peak. Of the six steps that follow,
+        # 0, 1, ... 5 sixths are done: a line gives 1 - k/6, a cosine (1 + cos(k pi / 6)) / 2.
+        ("linear", [1 / 3, 2 / 3, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
+        (
+            "cosine",
+            [1 / 3, 2 / 3, 1, (1 + math.sqrt(3) / 2) / 2, 0.75, 0.5, 0.25, (1 - math.sqrt(3) / 2) / 2],
+        ),
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_learning_rate_by_hand(schedule: str, expected: list[float]) -> None:
+    how = recipe(steps=8, learning_rate=0.5, warmup_ratio=0.25, schedule=schedule)
+    assert [learning_rate_at(step, how) for step in range(8)] == pytest.approx([0.5 * e for e in expected])
+
+
+def test_without_warm_up_the_first_step_is_at_the_peak() -> None:
+    assert learning_rate_at(0, recipe(steps=3, learning_rate=0.5, warmup_ratio=0.0)) == 0.5
+
+
+def test_the_optimiser_follows_the_schedule() -> None:
+    """The rate of the sixth of six steps on a line is a sixth of the first's, and so are its moves."""
+    model = llava()
+    weights = [model.lm_head.weight.detach().clone()]
+    how = recipe("llm", steps=6, learning_rate=1e-3, warmup_ratio=0.0, schedule="linear")
+    manifest = build_manifest(model, "llm")
+    for _ in fine_tune(model, manifest, how, encoded(), seed=0, rungs=range(1, 7), pad_token_id=PAD):
+        weights.append(model.lm_head.weight.detach().clone())
+    moved = [(after - before).abs().max().item() for before, after in pairwise(weights)]
+    # AdamW's first step is the learning rate itself, in each element with a gradient.
+    assert moved[0] == pytest.approx(1e-3, rel=1e-2)
+    assert moved[-1] < 1e-3 / 3
+
+
+def test_each_epoch_is_a_permutation() -> None:
+    order = [i for step in range(10) for i in batch_indices(step, 3, 10, seed=7)]
+    for epoch in range(3):
+        assert sorted(order[10 * epoch : 10 * (epoch + 1)]) == list(range(10))
+    assert order[:10] != order[10:20]
+
+
+def test_the_order_depends_on_the_seed_and_on_nothing_else() -> None:
+    def first(seed: int) -> list[int]:
+        return [i for step in range(5) for i in batch_indices(step, 4, 20, seed)]
+
+    order = first(3)
+    torch.manual_seed(99)
+    assert first(3) == order
+    assert first(4) != order
+
+
+def test_a_batch_larger_than_the_data_goes_on_into_the_next_epoch() -> None:
+    batch = batch_indices(0, 7, 3, seed=0)
+    assert len(batch) == 7
+    assert sorted(batch[:3]) == sorted(batch[3:6]) == [0, 1, 2]
+
+
+def test_answer_loss_by_hand() -> None:
+    """Three tokens, two words. Only the last token is the answer's: position 1 predicts it.
+
+    Logits (ln 3, 0) give the probabilities (3/4, 1/4); the answer is word 1, so the loss is ln 4.
+    The second sample's answer is both tokens after the first: ln(4/3) for word 0, then ln 2 at equal logits.
+    """
+    logits = torch.zeros(2, 3, 2)
+    logits[0, 0] = torch.tensor([50.0, -50.0])  # predicts a prompt token: must not count
+    logits[0, 1] = torch.tensor([math.log(3), 0.0])
+    logits[1, 0] = torch.tensor([math.log(3), 0.0])
+    ids = torch.tensor([[0, 1, 1], [1, 0, 1]])
+    mask = torch.tensor([[False, False, True], [False, True, True]])
+    loss = answer_loss_sum(logits, Batch({"input_ids": ids}, mask))
+    assert loss.item() == pytest.approx(math.log(4) + math.log(4 / 3) + math.log(2))
+
+
+def test_the_loss_of_a_step_is_the_mean_over_the_answer_tokens() -> None:
+    """An untrained model with a zeroed head is sure of nothing: ln V nats per token, whatever the batch."""
+    model = llava()
+    nn.init.zeros_(model.lm_head.weight)
+    (progress,) = run(model, recipe("projector", steps=1), rungs=(1,))
+    assert progress.losses == pytest.approx((math.log(model.config.text_config.vocab_size),))
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_trains_the_subset_and_no_other_parameter(subset: str) -> None:
+    model = llava()
+    before = copied(model.state_dict())
+    names = set(build_manifest(model, subset).names)
+    run(model, recipe(subset))
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    # The last vision layer feeds nothing (the features are those of the layer before it), the class token
+    # is dropped from them, a key's bias cancels in the softmax, and of embeddings only those seen change.
+    assert changed <= names
+    idle = {n for n in names - changed if "layers.1." in n or "post_layernorm" in n or "k_proj.bias" in n}
+    assert changed == names - idle
+    assert changed
+
+
+@pytest.mark.parametrize("subset", ["full", "sa_proj"])
+@pytest.mark.parametrize("rung", [1, 3])
+def test_going_on_from_a_rung_equals_an_undisturbed_run(subset: str, rung: int) -> None:
+    how = recipe(subset, steps=5, weight_decay=0.1, warmup_ratio=0.4)
+    whole = llava()
+    *_, last = run(whole, how, rungs=(rung, 5))
+
+    interrupted = llava()
+    manifest = build_manifest(interrupted, subset)
+    half = fine_tune(interrupted, manifest, how, encoded(), seed=0, rungs=(rung, 5), pad_token_id=PAD)
+    state = copied(next(half).state)
+    half.close()
+
+    resumed = llava()
+    (progress,) = run(resumed, how, rungs=(rung, 5), resume=state)
+    assert (progress.step, progress.losses) == (last.step, last.losses)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    for name, tensor in last.state.items():
+        assert torch.equal(tensor, progress.state[name]), name
+
+
+def test_a_resumed_state_is_not_written_to() -> None:
+    how = recipe("down", steps=3)
+    model = llava()
+    manifest = build_manifest(model, "down")
+    run_ = fine_tune(model, manifest, how, encoded(), seed=0, rungs=(1, 3), pad_token_id=PAD)
+    state = copied(next(run_).state)
+    run_.close()
+    kept = copied(state)
+    run(llava(), how, rungs=(1, 3), resume=state)
+    assert all(torch.equal(state[name], kept[name]) for name in kept)
+
+
+def test_pauses_at_each_rung_with_the_losses_since_the_last_one() -> None:
+    how = recipe("down", steps=6)
+    progress = run(llava(), how, rungs=(2, 3, 6))
+    assert [(p.step, len(p.losses)) for p in progress] == [(2, 2), (3, 1), (6, 3)]
+    assert all(p.seconds > 0 for p in progress)
+    (at_once,) = run(llava(), how, rungs=(6,))
+    assert at_once.losses == tuple(loss for p in progress for loss in p.losses)
+
+
+def test_the_last_rung_ends_the_run() -> None:
+    model, twin = llava(), llava()
+    how = recipe("down", steps=6, schedule="constant")
+    assert [p.step for p in run(model, how, rungs=(2,))] == [2]
+    run(twin, recipe("down", steps=2, schedule="constant"), rungs=(2,))
+    assert torch.equal(
+        model.model.language_model.layers[0].mlp.down_proj.weight,
+        twin.model.language_model.layers[0].mlp.down_proj.weight,
+    )
+
+
+def test_the_seed_changes_the_order_and_so_the_losses() -> None:
+    how = recipe("down", steps=2)
+    first, again, other = (run(llava(), how, rungs=(2,), seed=seed)[0].losses for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial() -> None:
+    with pytest.raises(TrialFailed, match=r"^loss is nan at step 2$"):
+        run(llava(), recipe("full", learning_rate=1e38))
+
+
+def test_clipping_bounds_the_gradient() -> None:
+    """The first moment after one step is a tenth of the gradient, whose norm clipping bounds."""
+
+    def norm(max_grad_norm: float) -> float:
+        (progress,) = run(llava(), recipe("llm", steps=1, max_grad_norm=max_grad_norm), rungs=(1,))
+        moments = [t for name, t in progress.state.items() if name.startswith("exp_avg/")]
+        return 10 * torch.cat([m.flatten() for m in moments]).norm().item()
+
+    assert norm(0) > 0.2
+    assert norm(0.1) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_trains_a_text_model_too() -> None:
+    from tiny_models import samples
+
+    from trainables.collate import Encoder
+    from trainables.tiny.build import build_tokenizer
+
+    model = llama()
+    before = copied(model.state_dict())
+    data = [Encoder(build_tokenizer()).encode(sample) for sample in samples("text", 8, images=False)]
+    manifest = build_manifest(model, "qkv")
+    list(fine_tune(model, manifest, recipe("qkv"), data, seed=0, rungs=(4,), pad_token_id=PAD))
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == set(manifest.names)
