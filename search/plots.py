@@ -75,15 +75,7 @@ def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
         )
         add_trials(figure, own, lambda t: t.recipe.learning_rate, score_of, row=row, col=column)
     one_legend_entry_a_name(figure)
-    # A label a decade where there are decades, else at 1, 2 and 5.
-    rates = [trial.recipe.learning_rate for trial in trials]
-    step = 1 if max(rates) >= 10 * min(rates) else "D2"
-    figure.update_xaxes(
-        type="log",
-        exponentformat="e",
-        dtick=step,
-        minor={"ticks": "outside", "ticklen": 4, "tickcolor": plot_theme.GREY},
-    )
+    figure.update_xaxes(**_rate_axis([trial.recipe.learning_rate for trial in trials]))
     figure.update_xaxes(title="learning rate", row=rows)
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="score", col=1)
@@ -93,6 +85,16 @@ def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
         "worth as much as doing nothing. Compare subsets at their own best rate, not at one rate for all."
     )
     return Plot(name="learning_rates", title="Score over learning rate", caption=caption, figure=figure)
+
+
+def _rate_axis(rates: list[float]) -> dict[str, object]:
+    """Return a logarithmic axis: labels at decades where the rates span one, else at 1, 2 and 5."""
+    return {
+        "type": "log",
+        "exponentformat": "e",
+        "dtick": 1 if max(rates) >= 10 * min(rates) else "D2",
+        "minor": {"ticks": "outside", "ticklen": 4, "tickcolor": plot_theme.GREY},
+    }
 
 
 def held_out_changes(record: StudyRecord, selection: Selection) -> Plot | None:
@@ -158,7 +160,7 @@ def over_steps(record: StudyRecord, selection: Selection) -> Plot | None:
                     name=outcome.value,
                     legendgroup=outcome.value,
                     mode="lines+markers",
-                    opacity=1 if chosen else 0.6,
+                    opacity=1 if chosen else 0.75,
                     line={"width": 3 if chosen else 1.2},
                     marker={**MARKERS[outcome], "size": 11 if chosen else 6},
                     text=[hover_text(trial)] * (len(trial.rungs) + 1),
