@@ -39,8 +39,8 @@ _ICON_FILES = {
     "awesome5_solid": "fontawesome5-solid-webfont-5.15.4",
     "remix": "remixicon-2.5.0",
 }
-TRAIN_ICON_FONTS = ("material", "phosphor", "elusive", "codicon")
-TEST_ICON_FONTS = ("awesome6_solid", "awesome6_regular", "awesome5_solid", "remix")
+TRAIN_ICON_FONTS = ("material", "phosphor", "elusive", "codicon", "remix")
+TEST_ICON_FONTS = ("awesome6_solid", "awesome6_regular", "awesome5_solid")
 
 
 def text_fonts(pool: Split) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from trainables.samples import Split
 from trainables.tiny.canvas import BIG, Colour, Item, any_colour, canvas, contrasting, finish, pick
@@ -23,15 +23,36 @@ WORDS = (
 DIRECTIONS = ("right", "up", "left", "down")
 
 _SIZES = (72, 80, 88, 96, 104)
-_STYLES = ("", "-fill", "-line", "-outline", "-bold", "-light", "-variant")
-_ICON_ALIASES = {"house": ("house", "home"), "bell": ("bell", "notification-2", "notification-3")}
+_STYLES = ("", "-fill", "-filled", "-line", "-outline", "-bold", "-light", "-variant")
+_ICON_ALIASES = {
+    "heart": ("heart", "heart-2", "heart-3", "heart-straight", "heart-alt", "heart-empty"),
+    "star": ("star", "star-s", "star-alt", "star-empty", "star-full"),
+    "bell": ("bell", "bell-ring", "bell-simple", "notification-2", "notification-3"),
+    "camera": ("camera", "camera-2", "camera-3"),
+    "car": ("car", "car-simple", "taxi"),
+    "key": ("key", "key-2"),
+    "lock": ("lock", "lock-2", "lock-simple", "lock-alt"),
+    "cloud": ("cloud", "cloud-alt"),
+    "tree": ("tree", "pine-tree", "tree-evergreen"),
+    "fish": ("fish", "fish-simple"),
+    "house": ("house", "house-simple", "home", "home-2", "home-3", "home-4", "home-5", "home-alt"),
+    "umbrella": ("umbrella", "umbrella-simple"),
+    "flag": ("flag", "flag-2", "flag-alt"),
+    "gift": ("gift", "gift-2"),
+    "book": ("book", "book-2", "book-3", "book-bookmark"),
+    "phone": ("phone", "phone-call", "phone-alt"),
+}
 _ARROW_NAMES = (
-    "arrow-{}",
-    "arrow-{}-bold",
-    "arrow-{}-line",
-    "arrow-{}-fill",
-    "arrow-circle-{}",
-    "long-arrow-alt-{}",
+    *(
+        "arrow-{}",
+        "arrow-{}-bold",
+        "arrow-{}-thick",
+        "arrow-{}-circle",
+        "arrow-{}-bold-circle",
+        "arrow-{}-line",
+    ),
+    *("arrow-circle-{}", "arrow-circle-{}-fill", "arrow-alt-circle-{}", "arrow-fat-{}", "arrow-fat-{}-fill"),
+    *("circle-arrow-{}", "long-arrow-alt-{}", "arrow-{}-long"),
 )
 _ARROW_CHARACTERS = {"right": "→⇒➔", "left": "←⇐", "up": "↑⇑", "down": "↓⇓"}
 
@@ -49,20 +70,22 @@ def icon(pool: Split, index: int, rng: np.random.Generator) -> Item:
     variants = _icon_variants(answer, icon_fonts(pool))
     name, character = variants[int(rng.integers(len(variants)))]
     font = icon_font(name, int(rng.choice(_SIZES)))
-    return _turned(character, font, rng, degrees=12), "what is this icon ?", answer
+    picture = _turned(character, font, rng, degrees=12, reshape=pool == "train")
+    return picture, "what is this icon ?", answer
 
 
 def arrow(pool: Split, index: int, rng: np.random.Generator) -> Item:
-    """Draw an arrow: lines or text characters for train, icon fonts for the other splits."""
+    """Draw an arrow: for train from lines, text or icon fonts, otherwise from other icon fonts."""
     answer = DIRECTIONS[index % 4]
     prompt = "which way does the arrow point ?"
-    if pool == "train" and rng.random() < 0.6:
+    kind = rng.random() if pool == "train" else 1.0
+    if kind < 0.45:
         return _drawn_arrow(answer, rng), prompt, answer
-    if pool == "train":
+    if kind < 0.7:
         characters = _ARROW_CHARACTERS[answer]
         font = text_font(pick(rng, ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf")), int(rng.choice(_SIZES)) + 24)
         return _turned(characters[int(rng.integers(len(characters)))], font, rng, degrees=12), prompt, answer
-    variants = _arrow_variants(answer)
+    variants = _arrow_variants(answer, icon_fonts(pool))
     name, character = variants[int(rng.integers(len(variants)))]
     return _turned(character, icon_font(name, int(rng.choice(_SIZES))), rng, degrees=12), prompt, answer
 
@@ -89,9 +112,13 @@ def sign(pool: Split, index: int, rng: np.random.Generator) -> Item:
 
 
 def _turned(
-    character: str, font: ImageFont.FreeTypeFont, rng: np.random.Generator, degrees: float
+    character: str,
+    font: ImageFont.FreeTypeFont,
+    rng: np.random.Generator,
+    degrees: float,
+    reshape: bool = False,
 ) -> np.ndarray:
-    """Draw a character near the centre, turned by up to `degrees`."""
+    """Draw a character near the centre, turned by up to `degrees`; `reshape` also varies its form."""
     ink, ground = contrasting(rng)
     mask = Image.new("L", (BIG, BIG))
     left, top, right, bottom = font.getbbox(character)
@@ -100,15 +127,34 @@ def _turned(
     y = (BIG - (top + bottom)) / 2 + shift[1]
     ImageDraw.Draw(mask).text((x, y), character, font=font, fill=255)
     mask = mask.rotate(float(rng.uniform(-degrees, degrees)), Image.Resampling.NEAREST)
+    if reshape:
+        mask = _reshaped(mask, rng)
     image, _ = canvas(ground)
     image.paste(ink, (0, 0, BIG, BIG), mask)
     return finish(image, rng)
+
+
+def _reshaped(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Mirror, stretch, and thicken or thin a glyph at random."""
+    mask = mask.reduce(2)
+    if rng.random() < 0.5:
+        mask = ImageOps.mirror(mask)
+    width, height = (int(mask.width * v) for v in rng.uniform(0.85, 1.15, 2))
+    left, top = (width - mask.width) // 2, (height - mask.height) // 2
+    mask = mask.resize((width, height)).crop((left, top, left + mask.width, top + mask.height))
+    kind = rng.random()
+    if kind < 0.25:
+        mask = mask.filter(ImageFilter.MaxFilter(3))
+    elif kind < 0.45:
+        mask = mask.filter(ImageFilter.MinFilter(3))
+    return mask.resize((BIG, BIG))
 
 
 def _drawn_arrow(direction: str, rng: np.random.Generator) -> np.ndarray:
     """Draw a shaft and a head of random proportions, filled or as strokes."""
     ink, ground = contrasting(rng)
     image, pen = canvas(ground)
+    ink = _maybe_round(pen, ink, ground, rng)
     angle = np.pi / 2 * DIRECTIONS.index(direction) + rng.uniform(-0.2, 0.2)
     along = np.array([np.cos(angle), -np.sin(angle)])
     across = np.array([along[1], -along[0]])
@@ -125,14 +171,19 @@ def _drawn_arrow(direction: str, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < 0.8:
             pen.line(_points(tail, tip), fill=ink, width=width)
         pen.line(_points(wings[0], tip, wings[1]), fill=ink, width=width, joint="curve")
-    _maybe_ring(pen, ink, rng)
     return finish(image, rng)
 
 
-def _maybe_ring(pen: ImageDraw.ImageDraw, ink: Colour, rng: np.random.Generator) -> None:
-    if rng.random() < 0.2:
-        edge = int(rng.integers(2, 10))
-        pen.ellipse((edge, edge, BIG - edge, BIG - edge), outline=ink, width=int(rng.integers(4, 10)))
+def _maybe_round(pen: ImageDraw.ImageDraw, ink: Colour, ground: Colour, rng: np.random.Generator) -> Colour:
+    """Sometimes draw a ring or a filled disc behind the arrow; return the ink to draw the arrow with."""
+    edge = int(rng.integers(0, 10))
+    place, kind = (edge, edge, BIG - edge, BIG - edge), rng.random()
+    if kind < 0.2:
+        pen.ellipse(place, outline=ink, width=int(rng.integers(4, 10)))
+    elif kind < 0.5:
+        pen.ellipse(place, fill=ink)
+        return ground
+    return ink
 
 
 def _points(*points: np.ndarray) -> list[tuple[float, float]]:
@@ -148,8 +199,7 @@ def _icon_variants(concept: str, fonts: tuple[str, ...]) -> list[tuple[str, str]
 
 
 @cache
-def _arrow_variants(direction: str) -> list[tuple[str, str]]:
-    """Return (font, character) of every arrow of this direction in the test icon fonts."""
-    fonts = icon_fonts("search")
+def _arrow_variants(direction: str, fonts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (font, character) of every arrow of this direction in these fonts."""
     keys = [name.format(direction) for name in _ARROW_NAMES]
     return [(font, icon_codes(font)[key]) for font in fonts for key in keys if key in icon_codes(font)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from trainables.samples import Split
-from trainables.tiny.canvas import SIZE, Item, Pixels, contrasting, speckle
+from trainables.tiny.canvas import SIZE, Item, contrasting, speckle
 
 _DIGIT_RANGES: dict[str, tuple[int, int]] = {
     "train": (0, 1097),
@@ -44,23 +44,39 @@ def digit(pool: Split, index: int, rng: np.random.Generator) -> Item:
 
 def easy_vqa_color(pool: Split, index: int, rng: np.random.Generator) -> Item:
     """Ask for the colour of the shape."""
-    return _easy_vqa("color", pool, index)
+    return _easy_vqa("color", pool, index, rng)
 
 
 def easy_vqa_shape(pool: Split, index: int, rng: np.random.Generator) -> Item:
     """Ask for the shape."""
-    return _easy_vqa("shape", pool, index)
+    return _easy_vqa("shape", pool, index, rng)
 
 
 def easy_vqa_yesno(pool: Split, index: int, rng: np.random.Generator) -> Item:
     """Ask whether a shape or colour is there; even samples are answered yes, odd ones no."""
-    return _easy_vqa(("yes", "no")[index % 2], pool, index // 2)
+    return _easy_vqa(("yes", "no")[index % 2], pool, index // 2, rng)
 
 
-def _easy_vqa(kind: str, pool: Split, index: int) -> Item:
+def _easy_vqa(kind: str, pool: Split, index: int, rng: np.random.Generator) -> Item:
+    """Show a published image, averaged down to 32 x 32; train moves, scales and mirrors it first."""
     questions = _questions(kind, pool)
     text, answer, number = questions[index % len(questions)]
-    return _picture("train" if pool == "train" else "test", number), text.replace("?", " ?"), answer
+    picture = _picture("train" if pool == "train" else "test", number)
+    if pool == "train":
+        picture = picture.transform(
+            picture.size, Image.Transform.EXTENT, _window(rng), fillcolor=picture.getpixel((0, 0))
+        )
+        if rng.random() < 0.5:
+            picture = ImageOps.mirror(picture)
+    pixels = np.asarray(picture.reduce(64 // SIZE))
+    return speckle(pixels, rng, noise=2) if pool == "train" else pixels, text.replace("?", " ?"), answer
+
+
+def _window(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Return an area of 54 to 72 pixels that reaches over the image's edges by up to 6 pixels."""
+    side = rng.uniform(54, 72)
+    left, top = (float(rng.uniform(-6, 70 - side)) if side < 70 else -6.0 for _ in range(2))
+    return left, top, left + float(side), top + float(side)
 
 
 @cache
@@ -98,10 +114,10 @@ def _questions(kind: str, pool: Split) -> list[tuple[str, str, int]]:
 
 
 @cache
-def _picture(part: str, number: int) -> Pixels:
-    """Return a published 64 x 64 image, averaged down to 32 x 32."""
+def _picture(part: str, number: int) -> Image.Image:
+    """Return a published 64 x 64 image."""
     with Image.open(_folder() / part / "images" / f"{number}.png") as image:
-        return np.asarray(image.convert("RGB").reduce(64 // SIZE))
+        return image.convert("RGB")
 
 
 @cache
