@@ -51,8 +51,9 @@ class Recipe:
         _require(self.steps >= 1, "steps", self.steps, "at least 1")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "in [0, 1)")
-        _require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
-        _require(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "at least 0")
+        for name in ("weight_decay", "max_grad_norm"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, name, value, "at least 0 and finite")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}: {did_you_mean(self.schedule, SCHEDULES)}")
 
@@ -64,8 +65,10 @@ class Recipe:
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
         """Build a recipe from plain values.
 
+        A number may be text, since YAML 1.1 reads `1e-4` as such.
+
         Raises:
-            ValueError: A field is unknown, missing or out of range.
+            ValueError: A field is unknown, missing, of the wrong type or out of range.
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
         for name in fields:
@@ -74,7 +77,34 @@ class Recipe:
         for name, field in known.items():
             if field.default is dataclasses.MISSING and name not in fields:
                 raise ValueError(f"recipe lacks the field {name!r}")
-        return cls(**fields)
+        readers = {"int": _whole_number, "float": _number}
+        values: dict[str, Any] = {
+            name: readers.get(str(known[name].type), _text)(name, value) for name, value in fields.items()
+        }
+        return cls(**values)
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"recipe field {field} must be a number, got {value!r}")
+
+
+def _whole_number(field: str, value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"recipe field {field} must be a whole number, got {value!r}")
+
+
+def _text(field: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"recipe field {field} must be a text, got {value!r}")
 
 
 def _require(holds: bool, field: str, value: object, rule: str) -> None:
