@@ -1,4 +1,5 @@
-# `make` alone lists the targets. Another interpreter: `PYTHON=python3.12 make test`.
+# `make` alone lists the targets. Another interpreter: `PYTHON=python3.12 make test`. What the command of a
+# quickstart shall take besides: `make quickstart ARGS=--overwrite`.
 PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= examples/quickstart.yaml
@@ -21,7 +22,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 quickstart: $(RUN_READY) ## install into .venv/ and run a whole study on the embedded model
-	$(BIN)/recipe-search run $(STUDY)
+	$(BIN)/recipe-search run $(STUDY) $(ARGS)
 
 venv: $(MADE) ## make the empty virtual environment .venv/
 
