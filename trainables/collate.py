@@ -152,12 +152,17 @@ def collate(samples: Sequence[EncodedSample], pad_token_id: int) -> Batch:
         for row, sample in enumerate(samples):
             padded[row, : sample.length] = sample.tokens[name]
         inputs[name] = padded
-    for name in {name: None for sample in samples for name in sample.extras}:
-        inputs[name] = torch.cat([sample.extras[name] for sample in samples if name in sample.extras])
+    inputs |= stack_extras(samples)
     answer_mask = torch.zeros(len(samples), width, dtype=torch.bool)
     for row, sample in enumerate(samples):
         answer_mask[row, sample.prompt_length : sample.length] = True
     return Batch(inputs, answer_mask)
+
+
+def stack_extras(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
+    """Return the inputs that batch along their first dimension, in the order of the samples that have them."""
+    names = {name: None for sample in samples for name in sample.extras}
+    return {name: torch.cat([s.extras[name] for s in samples if name in s.extras]) for name in names}
 
 
 def _open(sample: Sample) -> Image.Image:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.collate import EncodedSample, collate
+from trainables.collate import EncodedSample, collate, stack_extras
 from trainables.tasks import Metric
 
 
@@ -101,8 +101,7 @@ def _generated_scores(
                 inputs[name][row, width - sample.prompt_length :] = sample.tokens[name][
                     : sample.prompt_length
                 ]
-        for name in chosen[0].extras:
-            inputs[name] = torch.cat([sample.extras[name] for sample in chosen])
+        inputs |= stack_extras(chosen)
         longest = max(sample.answer_length for sample in chosen)
         written = model.generate(  # type: ignore[operator]
             **{name: tensor.to(device) for name, tensor in inputs.items()},
