@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import IDS, encoder, llava, recipe, samples
+from torch import nn
+
+from trainables.collate import EncodedSample, Encoder
+from trainables.evaluate import TaskOutput, evaluate_task, normalize_answer
+from trainables.evaluation import Evaluation
+from trainables.loop import fine_tune
+from trainables.manifest import build_manifest
+from trainables.model import load_model, load_processor
+from trainables.samples import Sample
+from trainables.tasks import Metric, resolve_tasks
+
+ANSWERS = ("red", "cat dog", "1 : 45", "no")
+
+
+def learn(data: Sequence[EncodedSample], steps: int) -> nn.Module:
+    """Return a model that was trained on the samples, so that it knows some or all of them."""
+    model = llava()
+    how = recipe(steps=steps, learning_rate=2e-2, batch_size=8)
+    manifest = build_manifest(model, "full")
+    list(fine_tune(model, manifest, how, data, seed=0, rungs=(steps,), pad_token_id=IDS["<pad>"]))
+    return model.requires_grad_(False)
+
+
+def encode(taken: Sequence[Sample]) -> list[EncodedSample]:
+    return [encoder().encode(sample) for sample in taken]
+
+
+def scored(
+    model: nn.Module,
+    data: Sequence[EncodedSample],
+    *,
+    metric: Metric = "exact_match",
+    batch_size: int = 8,
+    keep: int = 0,
+) -> TaskOutput:
+    return evaluate_task(model, encoder().tokenizer, data, metric=metric, batch_size=batch_size, keep=keep)
+
+
+def greedy_scores(model: Any, data: Sequence[EncodedSample], eos: int) -> list[float]:
+    """Return 100 for each sample whose answer, end included, is what greedy decoding writes, one by one."""
+    scores = []
+    for sample in data:
+        reference = sample.tokens["input_ids"][sample.prompt_length :].tolist()
+        prompt = {name: tensor[None, : sample.prompt_length] for name, tensor in sample.tokens.items()}
+        with torch.inference_mode():
+            written = model.generate(
+                **prompt,
+                **sample.extras,
+                do_sample=False,
+                max_new_tokens=len(reference) + 3,
+                eos_token_id=eos,
+            )
+        scores.append(100.0 if written[0, sample.prompt_length :].tolist() == reference else 0.0)
+    return scores
+
+
+@pytest.fixture(scope="module")
+def half_known() -> tuple[nn.Module, list[EncodedSample]]:
+    """A model that answers some of its samples right and some wrong, of one token and of several."""
+    data = encode(samples("learnt", 20, answers=ANSWERS))
+    return learn(data, 45), data + encode(samples("text", 6, answers=ANSWERS, images=False))
+
+
+def test_teacher_forcing_equals_greedy_decoding(
+    half_known: tuple[nn.Module, list[EncodedSample]],
+) -> None:
+    model, data = half_known
+    scores = scored(model, data).scores
+    assert scores == greedy_scores(model, data, IDS["</s>"])
+    for several in (False, True):
+        seen = {s for s, sample in zip(scores, data, strict=True) if (sample.answer_length > 2) is several}
+        assert seen == {0.0, 100.0}, "the model must know some of these answers, and not all"
+
+
+@pytest.mark.parametrize("name", ["digits", "compare_numbers", "digital_clock", "easy_vqa_yesno"])
+def test_teacher_forcing_equals_greedy_decoding_on_the_embedded_model(
+    name: str, embedded: tuple[Any, Encoder]
+) -> None:
+    model, own_encoder = embedded
+    data = [own_encoder.encode(sample) for sample in resolve_tasks([name], {})[name].load("search", 10)]
+    tokenizer = own_encoder.tokenizer
+    output = evaluate_task(model, tokenizer, data, metric="exact_match", batch_size=4, keep=0)
+    assert output.scores == greedy_scores(model, data, tokenizer.eos_token_id)
+
+
+@pytest.fixture(scope="module")
+def embedded() -> tuple[Any, Encoder]:
+    model = load_model("tiny-llava", dtype=torch.float32)
+    return model, Encoder(load_processor("tiny-llava"))
+
+
+@pytest.mark.parametrize("metric", ["exact_match", "normalized_exact_match"])
+def test_scores_do_not_depend_on_batches_or_order(
+    half_known: tuple[nn.Module, list[EncodedSample]], metric: Metric
+) -> None:
+    model, data = half_known
+    alone = scored(model, data, metric=metric, batch_size=1).scores
+    assert 0 < sum(alone) < 100 * len(alone)
+    for batch_size in (3, 7, len(data)):
+        # Batches hold samples of similar length, and all of these mix images and text.
+        assert scored(model, data, metric=metric, batch_size=batch_size).scores == alone
+    assert scored(model, data[::-1], metric=metric, batch_size=5).scores == alone[::-1]
+
+
+def test_kept_log_probabilities_are_of_the_first_samples_in_order(
+    half_known: tuple[nn.Module, list[EncodedSample]],
+) -> None:
+    model, data = half_known
+    kept = scored(model, data, batch_size=6, keep=4).log_probs
+    assert len(kept) == 4
+    for sample, rows in zip(data, kept, strict=False):
+        assert rows.shape == (sample.answer_length, len(IDS))
+        assert rows.exp().sum(-1).tolist() == pytest.approx([1.0] * sample.answer_length, abs=1e-5)
+        (alone,) = scored(model, [sample], keep=1).log_probs
+        assert torch.allclose(rows, alone, atol=1e-4)
+
+
+def test_generation_keeps_the_same_log_probabilities(
+    half_known: tuple[nn.Module, list[EncodedSample]],
+) -> None:
+    model, data = half_known
+    exact = scored(model, data, keep=4).log_probs
+    generated = scored(model, data, metric="normalized_exact_match", keep=4).log_probs
+    assert len(exact) == len(generated) == 4
+    assert all(torch.equal(a, b) for a, b in zip(exact, generated, strict=True))
+
+
+@pytest.fixture(scope="module")
+def says_cat() -> nn.Module:
+    """A model that always answers `cat dog`."""
+    return learn(encode(samples("cats", 16, answers=("cat dog",))), 40)
+
+
+@pytest.mark.parametrize(
+    ("reference", "exact", "normalized"),
+    [
+        ("cat dog", 100.0, 100.0),
+        ("the cat dog .", 0.0, 100.0),
+        ("cat", 0.0, 0.0),  # it goes on where the reference ends
+        ("cat dog cup", 0.0, 0.0),  # it ends where the reference goes on
+        ("dog cat", 0.0, 0.0),
+    ],
+)
+def test_what_counts_as_right(says_cat: nn.Module, reference: str, exact: float, normalized: float) -> None:
+    data = encode(samples("cats", 6, answers=(reference,)))
+    assert scored(says_cat, data).scores == [exact] * 6
+    assert scored(says_cat, data, metric="normalized_exact_match").scores == [normalized] * 6
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("The  Cat!", "cat"),
+        ("a dog, an apple", "dog apple"),
+        ("1:45", "1 45"),
+        ("theatre", "theatre"),
+        ("", ""),
+    ],
+)
+def test_normal_form_of_answers(text: str, normal: str) -> None:
+    assert normalize_answer(text) == normal
+
+
+def test_evaluation_by_hand() -> None:
+    """Scores 0, 100, 100, 100: mean 75; squared deviations 5625 + 3 x 625 = 7500; / 3 = 2500; / 4 = 625."""
+    evaluation = Evaluation(task="t", scores=(0.0, 100.0, 100.0, 100.0))
+    assert (evaluation.n, evaluation.value, evaluation.direction) == (4, 75.0, "higher")
+    assert evaluation.stderr == pytest.approx(25.0)
+
+
+def test_evaluation_of_one_sample_has_no_error_and_of_none_no_value() -> None:
+    assert math.isnan(Evaluation(task="t", scores=(100.0,)).stderr)
+    with pytest.raises(ValueError, match="task 't' was evaluated on no sample"):
+        Evaluation(task="t", scores=())
+
+
+def test_evaluation_goes_through_plain_values() -> None:
+    evaluation = Evaluation(task="t", scores=(0.0, 100.0), direction="lower")
+    assert Evaluation.from_dict(evaluation.to_dict()) == evaluation
