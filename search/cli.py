@@ -18,8 +18,9 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parsed = _parser().parse_args(arguments)
-    # Answers must not depend on what a hub's servers say while a study is checked; progress bars are ours.
+    # A wrong input is one line, and the only progress shown is the study's.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         status: int = parsed.command(parsed)
@@ -84,8 +85,12 @@ def _run(arguments: argparse.Namespace) -> int:
     with console.status("checking model, data and store"):
         prepared = prepare(config, local="RAY_ADDRESS" not in os.environ)
         prepare_store(config.tracking.uri)
-    if folder.exists():
-        shutil.rmtree(folder)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"output: {folder} can't be made: {error.strerror}") from None
 
     from search.runner import StudyFailed, run_study
 

@@ -48,6 +48,11 @@ class StudyFolder:
         return self.root / "report.html"
 
     @property
+    def plots(self) -> Path:
+        """The report's plots as plotly JSON, for use elsewhere."""
+        return self.root / "plots"
+
+    @property
     def selected(self) -> Path:
         """The selected weights."""
         return self.root / "selected"

@@ -69,8 +69,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("subset")
     for heading in ("trained", "share", "tensors", "learning rate", "memory"):
-        table.add_column(heading, justify="right")
-    table.add_column("roles")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in plan["subsets"]:
         low, high = row["learning_rate"]
         memory = row["weights_bytes"] + row["gradient_bytes"] + row["optimizer_bytes"]
@@ -81,7 +80,6 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             str(row["tensors"]),
             f"{low:.1e} to {high:.1e}",
             human_bytes(memory),
-            ", ".join(row["by_role"]),
         )
     return table
 

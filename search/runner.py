@@ -19,6 +19,7 @@ from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
 from search.objective import Objective
 from search.placement import Placement, place
+from search.plots import study_plots
 from search.preparation import Prepared
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
@@ -89,6 +90,8 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
                 data_fingerprints=prepared.data_fingerprints,
             )
             write_atomically(folder.report, render_report(record, selection).encode())
+            for plot in study_plots(record, selection):
+                write_atomically(folder.plots / f"{plot.name}.json", plot.figure.to_json().encode())
             _log_results(tracker, folder, selection)
             succeeded = True
         finally:
@@ -234,21 +237,22 @@ def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
     Raises:
         StudyFailed: The evaluation failed.
     """
-    lease: Lease = ray.get(pool.lease.remote(shape))
     try:
-        sequence = ray.get(lease.group.submit.remote(EvaluateJob()))
-        report: Report = ray.get(lease.group.next_report.remote(sequence))
+        lease: Lease = ray.get(pool.lease.remote(shape))
+        try:
+            sequence = ray.get(lease.group.submit.remote(EvaluateJob()))
+            report: Report = ray.get(lease.group.next_report.remote(sequence))
+        finally:
+            ray.get(pool.release.remote(lease.name))
     except ray.exceptions.RayError as error:
         raise StudyFailed(f"the base can't be evaluated: {str(error).strip().splitlines()[-1]}") from None
-    finally:
-        ray.get(pool.release.remote(lease.name))
     if report.error is not None:
         raise StudyFailed(f"the base can't be evaluated: {report.error}")
     return report.evaluations
 
 
 def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selection) -> None:
-    files: list[Path] = [folder.trials_table, folder.recipe, folder.report]
+    files: list[Path] = [folder.trials_table, folder.recipe, folder.report, folder.plots]
     tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
 
 

@@ -68,7 +68,8 @@ class WorkerGroup:
         self._handed_out = 0  # times that the open job was handed to workers
         self._reports: list[Report] = []
         self._asked = 0  # reports asked for, of the open job
-        self._consumed_at: float | None = None
+        self._trains = False  # whether the job that was opened last is a train job
+        self._consumed_at: float | None = None  # when a train job's report was last taken
         self._loop = asyncio.get_running_loop()
         trainer = TorchTrainer(
             worker_loop,
@@ -102,6 +103,7 @@ class WorkerGroup:
         """Open a job, abandoning one that is still open; return its sequence number."""
         async with self._changed:
             self._open(job)
+            self._trains = isinstance(job, TrainJob)
             self._changed.notify_all()
             return self._sequence
 
@@ -122,7 +124,8 @@ class WorkerGroup:
                 raise GroupFailed("the job was abandoned")
             if len(self._reports) < wanted:
                 raise GroupFailed(self._failed)
-            self._consumed_at = time.time()
+            if self._trains:
+                self._consumed_at = time.time()
             return self._reports[wanted - 1]
 
     async def abandon(self, sequence: int) -> None:

@@ -34,7 +34,8 @@ def load_config(path: str) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(model_source(path))
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+        where = "" if Path(model_source(path)).is_dir() else "it is not a local folder, and on the hub: "
+        raise ModelError(f"model {path!r} can't be loaded: {where}{_first_line(error)}") from None
 
 
 def load_model(path: str, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
