@@ -160,7 +160,7 @@ def collate(samples: Sequence[EncodedSample], pad_token_id: int) -> Batch:
 
 
 def stack_extras(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
-    """Return the inputs that batch along their first dimension, in the order of the samples that have them."""
+    """Stack the inputs that batch along their first dimension, skipping samples without them."""
     names = {name: None for sample in samples for name in sample.extras}
     return {name: torch.cat([s.extras[name] for s in samples if name in s.extras]) for name in names}
 
