@@ -47,16 +47,16 @@ _HELD_OUT = (
         role="held_out",
         description="Read one printed capital letter.",
         answers="A to Z",
-        source=f"{_FONTS}: no font is in two of train and the others",
+        source=_FONTS,
     ),
     TinyTask(
         name="icons",
         role="held_out",
         description="Name the object an icon shows.",
         answers="one of 16 nouns",
-        source="icon fonts shipped with qtawesome (MIT; fonts under OFL, MIT, Apache-2.0 or CC BY): train uses "
-        "Material Design Icons, Phosphor, Elusive, Codicons and Remix Icon; search and confirm use Font Awesome 5 "
-        "and 6, never seen in train",
+        source="icon fonts shipped with qtawesome (MIT; fonts under OFL, MIT, Apache-2.0 or CC BY): train "
+        "uses Material Design Icons, Phosphor, Elusive, Codicons and Remix Icon; search and confirm use Font "
+        "Awesome 5 and 6, never seen in train",
     ),
     TinyTask(
         name="easy_vqa_color",
@@ -108,8 +108,8 @@ _HELD_OUT = (
         role="held_out",
         description="Say which way an arrow points.",
         answers="up, down, left, right",
-        source="train: drawn arrows, arrow characters of the DejaVu fonts and the train icon fonts; search and "
-        "confirm: arrows of Font Awesome 5 and 6, never seen in train",
+        source="train: drawn arrows, arrow characters of the DejaVu fonts and the train icon fonts; search "
+        "and confirm: arrows of Font Awesome 5 and 6, never seen in train",
     ),
     TinyTask(
         name="larger",
