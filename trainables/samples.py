@@ -40,7 +40,8 @@ class Sample:
             digest.update(repr(self.image.shape).encode())
             digest.update(np.ascontiguousarray(self.image).tobytes())
         for text in (self.prompt, self.answer):
-            digest.update(b"\0" + text.encode())
+            content = text.encode()
+            digest.update(f"|{len(content)}:".encode() + content)
         return digest.hexdigest()
 
 

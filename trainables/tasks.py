@@ -71,7 +71,8 @@ class FileTask:
             raise ValueError(f"tasks.{self.name}.{split}: no such file: {path}")
         samples = []
         try:
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            # Not splitlines(): JSON allows a text to hold characters that it takes for the end of a line.
+            for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
                 if limit is not None and len(samples) == limit:
                     break
                 if line.strip():
