@@ -121,11 +121,11 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
         CheckpointError: A file is missing or damaged, or the tensors do not fit the model.
     """
     try:
-        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        checksum = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["sha256"]
         content = (folder / DELTA_FILE).read_bytes()
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
-    if hashlib.sha256(content).hexdigest() != description["sha256"]:
+    if hashlib.sha256(content).hexdigest() != checksum:
         raise CheckpointError(f"{folder / DELTA_FILE} is damaged: its checksum differs from the manifest's")
     try:
         delta = load_file(folder / DELTA_FILE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 
 from trainables import tiny
@@ -42,13 +43,16 @@ def load_model(path: str, *, dtype: torch.dtype, device: torch.device | str = "c
     """Load a base model in evaluation mode, every parameter frozen.
 
     Evaluation mode stays on in training too: dropout would make ranks and repetitions differ.
+
+    Raises:
+        ModelError: There is no such model, or its weights are missing, damaged or of other shapes.
     """
     config = load_config(path)
     try:
         model: nn.Module = _auto_class(config).from_pretrained(
             model_source(path), dtype=dtype, low_cpu_mem_usage=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
     return model.to(device).eval().requires_grad_(False)
 

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import llava
+from torch import Tensor, nn
+
+from trainables.checkpoint import (
+    CheckpointError,
+    Pointer,
+    apply_delta,
+    export_delta,
+    keep_parameters_only,
+    load_checkpoint,
+    save_checkpoint,
+    write_atomically,
+)
+from trainables.manifest import build_manifest
+
+NAME = "model.language_model.layers.0.mlp.down_proj.weight"
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    """A run's state with a value that no rounding survives, a scalar, and a tensor that is not contiguous."""
+    return {
+        "step": torch.tensor(7),
+        f"parameter/{NAME}": torch.rand(24, 16).t() / 3,
+        f"exp_avg/{NAME}": torch.tensor([float("-inf"), 1e-45, 3.0]),
+        f"step/{NAME}": torch.tensor(7.0),
+    }
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_comes_back_bit_for_bit(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    pointer = save_checkpoint(tmp_path / "deep" / "step.safetensors", state, 7)
+    assert pointer.step == 7
+    loaded = load_checkpoint(Pointer(**json.loads(json.dumps(pointer.to_dict()))))
+    assert set(loaded) == set(state)
+    for name, tensor in state.items():
+        assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(loaded[name], tensor)
+    assert files(tmp_path) == ["step.safetensors"]
+
+
+def test_a_damaged_file_is_detected(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "step.safetensors"
+    pointer = save_checkpoint(path, state, 7)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: its checksum is"):
+        load_checkpoint(pointer)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"step\.safetensors is missing"):
+        load_checkpoint(pointer)
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("trainables.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        write_atomically(tmp_path / "new" / "file", content)
+    assert (tmp_path / "new" / "file").read_bytes() == b"two"
+    assert files(tmp_path) == ["file"]
+
+
+def test_the_optimiser_can_be_dropped(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "step.safetensors"
+    save_checkpoint(path, state, 7)
+    keep_parameters_only(path)
+    kept = load_file(path)
+    assert set(kept) == {f"parameter/{NAME}"}
+    assert torch.equal(kept[f"parameter/{NAME}"], state[f"parameter/{NAME}"])
+    assert files(tmp_path) == ["step.safetensors"]
+
+
+def exported(tmp_path: Path, model: nn.Module, subset: str = "down") -> tuple[Path, dict[str, Tensor]]:
+    """Export random weights of a subset; return the folder and the weights."""
+    manifest = build_manifest(model, subset)
+    new = {p.name: torch.rand(p.shape) for p in manifest.parameters}
+    path = tmp_path / "trial" / "step.safetensors"
+    save_checkpoint(path, {"step": torch.tensor(1), **{f"parameter/{n}": t for n, t in new.items()}}, 1)
+    export_delta(path, manifest.to_dict(), "b4se", tmp_path / "selected")
+    return tmp_path / "selected", new
+
+
+def test_selected_weights_go_back_onto_the_base_and_nowhere_else(tmp_path: Path) -> None:
+    model = llava()
+    folder, new = exported(tmp_path, model)
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()} | new
+    apply_delta(model, folder)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_selected_weights_say_what_they_belong_to(tmp_path: Path) -> None:
+    folder, new = exported(tmp_path, llava())
+    assert files(folder) == ["delta.safetensors", "manifest.json"]
+    description = json.loads((folder / "manifest.json").read_text())
+    assert description["base_fingerprint"] == "b4se"
+    assert description["subset"] == "down"
+    assert [p["name"] for p in description["parameters"]] == list(new)
+    assert set(load_file(folder / "delta.safetensors")) == set(new)
+
+
+def test_exporting_replaces_an_earlier_export(tmp_path: Path) -> None:
+    exported(tmp_path, llava())
+    (tmp_path / "selected" / "stale").touch()
+    folder, _ = exported(tmp_path, llava(), "projector")
+    assert files(folder) == ["delta.safetensors", "manifest.json"]
+
+
+def test_refuses_weights_of_another_model_and_leaves_it_as_it_was(tmp_path: Path) -> None:
+    model = llava()
+    folder, _ = exported(tmp_path, model, "mlp")
+    other = llava(seed=1)
+    wider = nn.Parameter(torch.zeros(16, 25))
+    other.model.language_model.layers[1].mlp.down_proj.weight = wider
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"'.*layers\.1\.mlp\.down_proj\.weight' \(16, 24\) does not fit"
+    ):
+        apply_delta(other, folder)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
+    with pytest.raises(CheckpointError, match="does not fit"):
+        apply_delta(nn.Linear(2, 2), folder)
+
+
+def test_refuses_selected_weights_that_are_damaged_or_missing(tmp_path: Path) -> None:
+    model = llava()
+    with pytest.raises(CheckpointError, match="does not hold selected weights"):
+        apply_delta(model, tmp_path)
+    folder, _ = exported(tmp_path, model)
+    (folder / "delta.safetensors").write_bytes(b"\0" * 20)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        apply_delta(model, folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(CheckpointError, match="does not hold selected weights"):
+        apply_delta(model, folder)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError):
+        apply_delta(model, folder)

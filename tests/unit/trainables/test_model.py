@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import llava, save_llama, save_llava
+from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+
+from trainables.manifest import build_manifest
+from trainables.model import (
+    ModelError,
+    load_config,
+    load_model,
+    load_processor,
+    load_skeleton,
+    model_fingerprint,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llava(tmp_path_factory.mktemp("model") / "llava")
+
+
+def test_loads_a_base_frozen_and_in_evaluation_mode(folder: Path) -> None:
+    model = load_model(str(folder), dtype=torch.float32)
+    assert isinstance(model, LlavaForConditionalGeneration)
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    for name, tensor in llava().state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_loads_in_the_type_that_is_asked_for(folder: Path) -> None:
+    model = load_model(str(folder), dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_text_model_is_a_causal_language_model(tmp_path: Path) -> None:
+    path = str(save_llama(tmp_path / "llama"))
+    assert isinstance(load_model(path, dtype=torch.float32), LlamaForCausalLM)
+    assert load_processor(path).eos_token == "</s>"
+
+
+def test_a_skeleton_has_shapes_and_no_weights(folder: Path) -> None:
+    skeleton = load_skeleton(str(folder), dtype=torch.float32)
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    real = load_model(str(folder), dtype=torch.float32)
+    assert build_manifest(skeleton, "full") == build_manifest(real, "full")
+
+
+def test_the_embedded_model_has_a_name() -> None:
+    assert load_config("tiny-llava").model_type == "llava"
+    assert load_processor("tiny-llava").tokenizer.eos_token == "</s>"
+
+
+def test_a_folder_without_a_model_is_one_line_that_names_it(tmp_path: Path) -> None:
+    for load in (load_config, load_processor, lambda path: load_model(path, dtype=torch.float32)):
+        with pytest.raises(ModelError) as error:
+            load(str(tmp_path))
+        assert str(tmp_path) in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_missing_and_damaged_weights_are_reported(tmp_path: Path) -> None:
+    path = save_llava(tmp_path / "llava")
+    (path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelError, match=r"llava' can't be loaded"):
+        load_model(str(path), dtype=torch.float32)
+    (path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"llava' can't be loaded"):
+        load_model(str(path), dtype=torch.float32)
+
+
+def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+    one, same = save_llava(tmp_path / "one"), save_llava(tmp_path / "same")
+    other = save_llava(tmp_path / "other", seed=1)
+    assert model_fingerprint(str(one)) == model_fingerprint(str(same))
+    assert model_fingerprint(str(one)) != model_fingerprint(str(other))
+    (same / "notes.log").write_text("not part of the model")
+    assert model_fingerprint(str(one)) == model_fingerprint(str(same))
+    config = json.loads((same / "config.json").read_text())
+    (same / "config.json").write_text(json.dumps({**config, "vision_feature_layer": -1}))
+    assert model_fingerprint(str(one)) != model_fingerprint(str(same))
