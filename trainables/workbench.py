@@ -115,6 +115,8 @@ class Workbench:
         manifest = build_manifest(self.model, job.recipe.subset)
         resume = _load_or_restart(job.resume)
         pointer: Pointer | None = None
+        # A run that has to start over does not report again what was already reported.
+        passed = 0 if job.resume is None else job.resume.step
         with (
             borrowed(self.model, manifest, seed=job.seed),
             closing(
@@ -124,7 +126,7 @@ class Workbench:
                     job.recipe,
                     self._train,
                     seed=job.seed,
-                    rungs=job.rungs,
+                    rungs=[rung for rung in job.rungs if rung > passed],
                     pad_token_id=self._tokenizer.pad_token_id,
                     shard=self._shard,
                     resume=resume,
@@ -140,7 +142,8 @@ class Workbench:
                     evaluations, drift = self._evaluate_tuned()
                     eval_seconds += time.perf_counter() - began
                     done = progress.step == job.rungs[-1]
-                    previous, pointer = pointer, self._save(job, progress)
+                    first, previous = pointer is None, pointer or job.resume
+                    pointer = self._save(job, progress)
                     yield Report(
                         step=progress.step,
                         done=done,
@@ -151,9 +154,9 @@ class Workbench:
                             "cost/trainable_parameters": float(manifest.count),
                             **self._cost(train_seconds, eval_seconds),
                         },
-                        manifest=manifest.to_dict() if previous is None else None,
+                        manifest=manifest.to_dict() if first else None,
                         checkpoint=pointer,
-                        started_at=started_at if previous is None else None,
+                        started_at=started_at if first else None,
                     )
                     if previous is not None and self._shard.rank == 0:
                         Path(previous.path).unlink(missing_ok=True)

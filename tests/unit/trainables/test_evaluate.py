@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import nn
 
 from trainables.collate import EncodedSample, Encoder
 from trainables.evaluate import TaskOutput, evaluate_task, normalize_answer
-from trainables.evaluation import Evaluation
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model, load_processor
@@ -168,21 +166,3 @@ def test_what_counts_as_right(says_cat: nn.Module, reference: str, exact: float,
 )
 def test_normal_form_of_answers(text: str, normal: str) -> None:
     assert normalize_answer(text) == normal
-
-
-def test_evaluation_by_hand() -> None:
-    """Scores 0, 100, 100, 100: mean 75; squared deviations 5625 + 3 x 625 = 7500; / 3 = 2500; / 4 = 625."""
-    evaluation = Evaluation(task="t", scores=(0.0, 100.0, 100.0, 100.0))
-    assert (evaluation.n, evaluation.value, evaluation.direction) == (4, 75.0, "higher")
-    assert evaluation.stderr == pytest.approx(25.0)
-
-
-def test_evaluation_of_one_sample_has_no_error_and_of_none_no_value() -> None:
-    assert math.isnan(Evaluation(task="t", scores=(100.0,)).stderr)
-    with pytest.raises(ValueError, match="task 't' was evaluated on no sample"):
-        Evaluation(task="t", scores=())
-
-
-def test_evaluation_goes_through_plain_values() -> None:
-    evaluation = Evaluation(task="t", scores=(0.0, 100.0), direction="lower")
-    assert Evaluation.from_dict(evaluation.to_dict()) == evaluation

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import encoder, llava, recipe, save_llama, save_llava, setup, task
+
+from trainables.checkpoint import Pointer, apply_delta, export_delta
+from trainables.evaluate import evaluate_task
+from trainables.jobs import EvaluateJob, Report, TrainJob, WorkerSetup
+from trainables.loop import TrialFailed
+from trainables.workbench import Workbench
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llava(tmp_path_factory.mktemp("base") / "llava")
+
+
+@pytest.fixture(scope="module")
+def prepared(base: Path) -> WorkerSetup:
+    return setup(base)
+
+
+@pytest.fixture(scope="module")
+def used(prepared: WorkerSetup) -> Workbench:
+    """One workbench for all tests: each of them starts where others have left it."""
+    return Workbench(prepared)
+
+
+def job(folder: Path, subset: str = "full", *, rungs: tuple[int, ...] = (2, 6), **fields: object) -> TrainJob:
+    return TrainJob(
+        trial_id="t",
+        recipe=recipe(subset, steps=rungs[-1], **fields),
+        seed=3,
+        rungs=rungs,
+        folder=str(folder),
+    )
+
+
+def measured(reports: list[Report]) -> list[tuple[object, ...]]:
+    """Return what must not depend on where and when a job ran: everything but cost and paths."""
+    return [
+        (r.step, r.done, r.evaluations, {k: v for k, v in r.metrics.items() if not k.startswith("cost/")})
+        for r in reports
+    ]
+
+
+def assert_is_base(bench: Workbench) -> None:
+    for name, tensor in llava().state_dict().items():
+        assert torch.equal(bench.model.state_dict()[name], tensor), name
+    assert not any(p.requires_grad or p.grad is not None for p in bench.model.parameters())
+    assert not any(module.training for module in bench.model.modules())
+
+
+def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup) -> None:
+    (report,) = used.run(EvaluateJob())
+    assert (report.step, report.done, report.error) == (0, True, None)
+    for task_ in prepared.tasks:
+        data = [encoder().encode(sample) for sample in task_.search]
+        expected = evaluate_task(
+            llava(), encoder().tokenizer, data, metric="exact_match", batch_size=2, keep=0
+        )
+        assert list(report.evaluations[task_.name].scores) == expected.scores
+    assert list(report.evaluations) == ["easy", "kept"]
+
+
+def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
+    first, last = used.run(job(tmp_path, "sa_proj"))
+    assert [(r.step, r.done) for r in (first, last)] == [(2, False), (6, True)]
+    assert set(first.metrics) == {
+        "drift/kl_target",
+        "drift/kl_held_out",
+        "train/loss",
+        "cost/train_seconds",
+        "cost/eval_seconds",
+        "cost/gpu_seconds",
+        "cost/peak_memory_bytes",
+        "cost/trainable_parameters",
+    }
+    # Two layers of four matrices of 16 x 16.
+    assert last.metrics["cost/trainable_parameters"] == 2 * 4 * 16 * 16
+    assert last.metrics["drift/kl_target"] > first.metrics["drift/kl_target"] > 0
+    assert last.metrics["cost/train_seconds"] > first.metrics["cost/train_seconds"] > 0
+    assert last.metrics["cost/gpu_seconds"] == 0
+    assert first.manifest is not None
+    assert first.manifest["subset"] == "sa_proj"
+    assert last.manifest is None
+    assert first.started_at is not None
+    assert last.started_at is None
+
+
+def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Path) -> None:
+    first, last = used.run(job(tmp_path, "down"))
+    assert first.checkpoint is not None
+    assert last.checkpoint is not None
+    assert not Path(first.checkpoint.path).exists()
+    assert [path.name for path in tmp_path.iterdir()] == [Path(last.checkpoint.path).name]
+    assert all(name.startswith("parameter/") for name in load_file(last.checkpoint.path))
+
+
+@pytest.mark.parametrize("subset", ["full", "sa_proj", "vision_projector"])
+def test_a_used_workbench_measures_what_a_fresh_one_does(
+    used: Workbench, prepared: WorkerSetup, subset: str, tmp_path: Path
+) -> None:
+    with closing(used.run(job(tmp_path / "stopped", "llm", learning_rate=1.0))) as stopped:
+        next(stopped)
+    with pytest.raises(TrialFailed):
+        list(used.run(job(tmp_path / "failed", learning_rate=1e38)))
+    list(used.run(job(tmp_path / "other", "mlp")))
+    assert_is_base(used)
+    again = list(used.run(job(tmp_path / "again", subset)))
+    fresh = list(Workbench(prepared).run(job(tmp_path / "fresh", subset)))
+    assert measured(again) == measured(fresh)
+    names = [Path(reports[-1].checkpoint.path) for reports in (again, fresh) if reports[-1].checkpoint]
+    one, other = map(load_file, names)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_learns_what_can_be_learnt(used: Workbench, tmp_path: Path) -> None:
+    (report,) = used.run(job(tmp_path, rungs=(12,)))
+    assert report.evaluations["easy"].value == 100.0
+
+
+def test_goes_on_from_a_checkpoint(used: Workbench, tmp_path: Path) -> None:
+    whole = list(used.run(job(tmp_path / "whole", rungs=(2, 4, 6))))
+    with closing(used.run(job(tmp_path / "part", rungs=(2, 4, 6)))) as run:
+        pointer = next(run).checkpoint
+        assert pointer is not None
+        # A worker that dies leaves the file as it is at this moment.
+        kept = replace(pointer, path=shutil.copy(pointer.path, tmp_path / "kept"))
+    rest = list(used.run(replace(job(tmp_path / "rest", rungs=(2, 4, 6)), resume=kept)))
+    assert measured(rest) == measured(whole[1:])
+    assert not Path(kept.path).exists(), "a later rung's checkpoint takes its place"
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_without_its_checkpoint_a_job_starts_over_and_repeats_no_report(
+    used: Workbench, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = list(used.run(job(tmp_path / "whole", rungs=(2, 4, 6))))
+    lost = Pointer(str(tmp_path / "lost"), "0" * 64, 4)
+    if damage == "damaged":
+        Path(lost.path).write_bytes(b"nothing")
+    rest = list(used.run(replace(job(tmp_path / "rest", rungs=(2, 4, 6)), resume=lost)))
+    assert [report.step for report in rest] == [6]
+    assert rest[0].evaluations == whole[2].evaluations
+    assert damage in capsys.readouterr().err
+
+
+def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        list(used.run(job(tmp_path / "file" / "folder")))
+    assert_is_base(used)
+
+
+@pytest.mark.parametrize("subset", ["full", "gate_up"])
+def test_selected_weights_reproduce_the_reported_scores(
+    used: Workbench, base: Path, prepared: WorkerSetup, subset: str, tmp_path: Path
+) -> None:
+    report = list(used.run(job(tmp_path / "trial", subset, rungs=(3, 7))))[-1]
+    first = next(iter(used.run(job(tmp_path / "twin", subset, rungs=(3, 7)))))
+    assert report.checkpoint is not None
+    assert first.manifest is not None
+    export_delta(Path(report.checkpoint.path), first.manifest, "base", tmp_path / "selected")
+
+    bench = Workbench(prepared)
+    untuned, base_log_probs = bench.evaluate()
+    apply_delta(bench.model, tmp_path / "selected")
+    evaluations, log_probs = bench.evaluate()
+    assert evaluations == report.evaluations
+    moved = any(not torch.equal(p, q) for p, q in zip(base_log_probs["easy"], log_probs["easy"], strict=True))
+    assert moved, "the selected weights must be other than the base's"
+    assert untuned != evaluations or subset == "gate_up"
+    description = json.loads((tmp_path / "selected" / "manifest.json").read_text())
+    assert description["trained"] == sum(
+        t.numel() for t in load_file(tmp_path / "selected" / "delta.safetensors").values()
+    )
+
+
+def test_a_metric_that_generates_runs_through_training_too(base: Path, tmp_path: Path) -> None:
+    easy = task("easy", "target", answers=("yes",))
+    kept = task("kept", "held_out", answers=("the cat .", "no"), metric="normalized_exact_match")
+    (report,) = Workbench(setup(base, (easy, kept))).run(job(tmp_path, rungs=(3,)))
+    assert report.evaluations["kept"].n == 6
+    assert report.metrics["drift/kl_held_out"] > 0
+
+
+def test_serves_a_text_model(tmp_path: Path) -> None:
+    tasks = (task("easy", "target", answers=("yes",), images=False), task("kept", "held_out", images=False))
+    bench = Workbench(setup(save_llama(tmp_path / "llama"), tasks))
+    (report,) = bench.run(job(tmp_path / "trial", rungs=(12,)))
+    assert report.evaluations["easy"].value == 100.0
+    with pytest.raises(ValueError, match="matches no parameter"):
+        list(bench.run(job(tmp_path / "other", "vision")))
