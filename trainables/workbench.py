@@ -158,11 +158,12 @@ class Workbench:
                         checkpoint=pointer,
                         started_at=started_at if first else None,
                     )
-                    if previous is not None and self._shard.rank == 0:
-                        Path(previous.path).unlink(missing_ok=True)
+                    _remove(previous)
+                    previous = None
             finally:
-                # No run goes on from here, so the optimiser's tensors are of no use.
-                if pointer is not None and self._shard.rank == 0:
+                # No run goes on from here: neither the rung before nor the optimiser's tensors are of use.
+                _remove(previous)
+                if pointer is not None:
                     keep_parameters_only(Path(pointer.path))
 
     def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
@@ -214,6 +215,12 @@ def _load_or_restart(pointer: Pointer | None) -> Mapping[str, Tensor] | None:
     except CheckpointError as error:
         print(f"starting from the base: {error}", file=sys.stderr)
         return None
+
+
+def _remove(pointer: Pointer | None) -> None:
+    """Delete the tensors of a rung, on the rank that wrote them."""
+    if pointer is not None:
+        Path(pointer.path).unlink(missing_ok=True)
 
 
 def _peak_resident_bytes() -> int:
