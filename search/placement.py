@@ -54,28 +54,23 @@ def place(
     Raises:
         ValueError: Not even one trial fits.
     """
-    declared = cluster.get(DRIVER_RESOURCE, 0)
-    wanted = min(trials, limit or trials)
-    if declared:
-        trial_resources = {DRIVER_RESOURCE: 1.0}
-        reserved, wanted = 0.0, min(wanted, int(declared))
-    else:
-        trial_resources = {"CPU": _DRIVER_CPU}
-        reserved = _DRIVER_CPU * wanted
-    pool_cpus = cluster.get("CPU", 0) - reserved
-    pool_gpus = cluster.get("GPU", 0)
-    fits = [math.floor(pool_cpus / (workers * cpus) + 1e-9)]
+    drivers, cluster_cpus = cluster.get(DRIVER_RESOURCE, 0), cluster.get("CPU", 0)
+    driver_cpu = 0.0 if drivers >= 1 else _DRIVER_CPU
+    bounds = [min(trials, limit or trials), math.floor(cluster_cpus / (workers * cpus + driver_cpu) + 1e-9)]
+    if drivers >= 1:
+        bounds.append(int(drivers))
     if gpus:
-        fits.append(math.floor(pool_gpus / (workers * gpus) + 1e-9))
-    concurrency = min(wanted, *fits)
+        bounds.append(math.floor(cluster.get("GPU", 0) / (workers * gpus) + 1e-9))
+    concurrency = min(bounds)
     if concurrency < 1:
+        driver = f" and {driver_cpu:g} CPU for its driver" if driver_cpu else ""
         raise ValueError(
-            f"resources: a trial needs {workers} worker(s) x ({cpus:g} CPU, {gpus:g} GPU), "
-            f"and there are {pool_cpus:g} CPU and {pool_gpus:g} GPU"
+            f"resources: a trial needs {workers} worker(s) x ({cpus:g} CPU, {gpus:g} GPU){driver}, "
+            f"and there are {cluster_cpus:g} CPU and {cluster.get('GPU', 0):g} GPU"
         )
     return Placement(
         concurrency=concurrency,
-        trial_resources=trial_resources,
-        pool_cpus=pool_cpus,
-        pool_gpus=pool_gpus,
+        trial_resources={"CPU": driver_cpu} if driver_cpu else {DRIVER_RESOURCE: 1.0},
+        pool_cpus=cluster_cpus - driver_cpu * concurrency,
+        pool_gpus=cluster.get("GPU", 0),
     )
