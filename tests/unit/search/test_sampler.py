@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from search.sampler import RecipeSampler
+from spaces.presets import preset_params
+from spaces.space import Bounds, RecipeSpace
+
+SPACE = RecipeSpace(
+    subsets=("full", "sa_proj", "gate_up"),
+    learning_rate=Bounds(1e-5, 1e-2),
+    learning_rate_of={"full": Bounds(1e-6, 1e-4)},
+    steps=100,
+    batch_size=8,
+)
+PRESETS = preset_params(SPACE, 1e-3)
+
+
+def sampler(
+    journal: Path, *, presets: Mapping[str, Mapping[str, Any]] = PRESETS, seed: int = 0
+) -> RecipeSampler:
+    return RecipeSampler(
+        SPACE,
+        presets=presets,
+        violation=lambda forgetting: forgetting - 5.0,
+        storage=journal,
+        study_name="made",
+        seed=seed,
+        startup_trials=3,
+    )
+
+
+def told(journal: Path) -> list[FrozenTrial]:
+    """Return the study's trials as another process would read them, leaving out what is still queued."""
+    study = optuna.load_study(study_name="made", storage=JournalStorage(JournalFileBackend(str(journal))))
+    return study.get_trials(deepcopy=False, states=[s for s in TrialState if s is not TrialState.WAITING])
+
+
+def result(score: float, step: int, forgetting: float = 1.0) -> dict[str, Any]:
+    return {"score": score, "step": step, "progress": step / 100, "held_out_forgetting": forgetting}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "optuna.journal"
+
+
+def test_tells_the_three_ends_apart(journal: Path) -> None:
+    search = sampler(journal)
+    for trial in ("complete", "pruned", "failed"):
+        search.suggest(trial)
+    search.on_trial_result("complete", result(1.0, 25))
+    search.on_trial_result("complete", result(2.0, 50))
+    search.on_trial_complete("complete", result(3.0, 100))
+    search.on_trial_result("pruned", result(-4.0, 25))
+    # Tune hands a stopped trial's last rung to this call alone.
+    search.on_trial_complete("pruned", result(-2.0, 50))
+    search.on_trial_result("failed", result(9.0, 25))
+    search.on_trial_complete("failed", None, error=True)
+
+    complete, pruned, failed = told(journal)
+    assert (complete.state, complete.value) == (TrialState.COMPLETE, 3.0)
+    assert complete.intermediate_values == {25: 1.0, 50: 2.0}
+    # Optuna gives a pruned trial the value of its last report.
+    assert (pruned.state, pruned.value) == (TrialState.PRUNED, -2.0)
+    assert pruned.intermediate_values == {25: -4.0, 50: -2.0}
+    assert (failed.state, failed.value) == (TrialState.FAIL, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (result(math.nan, 100), False),
+        (result(math.inf, 100), False),
+        ({"step": 100, "progress": 1.0}, False),
+        ({}, False),
+        (None, False),
+        (result(5.0, 100), True),
+        (None, True),
+    ],
+)
+def test_without_a_finite_score_a_trial_has_failed(
+    journal: Path, last: dict[str, Any] | None, error: bool
+) -> None:
+    search = sampler(journal)
+    search.suggest("t")
+    search.on_trial_complete("t", last, error=error)
+    (trial,) = told(journal)
+    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+
+
+def test_no_trial_is_left_running(journal: Path) -> None:
+    search = sampler(journal)
+    ends = [result(1.0, 100), result(1.0, 50), result(math.nan, 50), None]
+    for number in range(12):
+        search.suggest(f"t{number}")
+        assert [t.state for t in told(journal)].count(TrialState.RUNNING) == 1
+        search.on_trial_complete(f"t{number}", ends[number % 4], error=number % 4 == 3)
+    states = [trial.state for trial in told(journal)]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL] * 3
+
+
+def test_presets_come_first_and_by_name(journal: Path) -> None:
+    search = sampler(journal)
+    assert list(PRESETS) == ["paper_full", "paper_sa_proj", "paper_gate_up"]
+    suggested = [search.suggest(f"t{number}") for number in range(5)]
+    for params, (name, preset) in zip(suggested, PRESETS.items(), strict=False):
+        assert params == {**preset, "preset": name}
+    assert [params["preset"] for params in suggested[3:] if params] == [None, None]
+    assert PRESETS["paper_full"]["learning_rate"] == 1e-4, "clipped to the bounds of its subset"
+    for params in suggested:
+        assert params is not None
+        SPACE.recipe(params)
+
+
+def test_suggestions_stay_within_the_bounds_of_their_subset(journal: Path) -> None:
+    search = sampler(journal, presets={})
+    for number in range(30):
+        params = search.suggest(f"t{number}")
+        assert params is not None
+        bounds = SPACE.bounds(params["subset"])
+        assert bounds.low <= params["learning_rate"] <= bounds.high
+        search.on_trial_complete(f"t{number}", result(float(number), 100 if number % 3 else 50))
+
+
+def test_the_constraint_is_recorded_whether_complete_or_pruned(journal: Path) -> None:
+    search = sampler(journal)
+    for trial, step, forgetting in (("feasible", 100, 3.0), ("too much", 100, 7.5), ("pruned", 50, 6.0)):
+        search.suggest(trial)
+        search.on_trial_complete(trial, result(1.0, step, forgetting))
+    assert [dict(trial.constraints) for trial in told(journal)] == [
+        {"max_forgetting": -2.0},
+        {"max_forgetting": 2.5},
+        {"max_forgetting": 1.0},
+    ]
+
+
+def test_an_end_that_is_told_twice_counts_once(journal: Path) -> None:
+    search = sampler(journal)
+    search.suggest("t")
+    search.on_trial_complete("t", result(1.0, 100))
+    search.on_trial_complete("t", None, error=True)
+    (trial,) = told(journal)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 1.0)
+
+
+def test_the_journal_goes_on_where_it_ended(journal: Path) -> None:
+    first = sampler(journal)
+    first.suggest("a")
+    first.on_trial_complete("a", result(1.0, 100))
+    second = sampler(journal)
+    params = second.suggest("b")
+    assert params is not None
+    assert params["preset"] == "paper_sa_proj", "the first preset was done, and none is queued twice"
+    second.on_trial_complete("b", result(2.0, 100))
+    assert [trial.value for trial in told(journal)] == [1.0, 2.0]
+    names = [second.suggest(f"c{number}")["preset"] for number in range(4)]  # type: ignore[index]
+    assert names == ["paper_gate_up", None, None, None]
+
+
+def test_the_seed_decides_the_random_trials(tmp_path: Path) -> None:
+    def drawn(name: str, seed: int) -> list[dict[str, Any] | None]:
+        search = sampler(tmp_path / name, presets={}, seed=seed)
+        return [search.suggest(f"t{number}") for number in range(3)]
+
+    assert drawn("a", 1) == drawn("b", 1) != drawn("c", 2)
+
+
+def test_the_model_takes_over_after_the_presets(journal: Path) -> None:
+    """With one subset clearly best, most later proposals are of that subset."""
+    search = sampler(journal)
+    subsets = []
+    for number in range(25):
+        params = search.suggest(f"t{number}")
+        assert params is not None
+        subsets.append(params["subset"])
+        search.on_trial_complete(f"t{number}", result(50.0 if params["subset"] == "gate_up" else -50.0, 100))
+    assert subsets[10:].count("gate_up") >= 9, "by chance it would be 5 of 15"
