@@ -68,6 +68,7 @@ class WorkerGroup:
         self._handed_out = 0  # times that the open job was handed to workers
         self._reports: list[Report] = []
         self._asked = 0  # reports asked for, of the open job
+        self._turn_round: dict[str, float] = {}  # of the open job, as a metric
         self._trains = False  # whether the job that was opened last is a train job
         self._consumed_at: float | None = None  # when a train job's report was last taken
         self._loop = asyncio.get_running_loop()
@@ -152,6 +153,7 @@ class WorkerGroup:
         self._handed_out = 0
         self._reports = []
         self._asked = 0
+        self._turn_round = {}
 
     # ---- for rank 0 of the workers
 
@@ -193,8 +195,8 @@ class WorkerGroup:
                 return False
             self._starts_without_report = 0
             if not self._reports and report.started_at is not None and self._consumed_at is not None:
-                turn_round = {"cost/turn_round_seconds": report.started_at - self._consumed_at}
-                report = replace(report, metrics={**report.metrics, **turn_round})
+                self._turn_round = {"cost/turn_round_seconds": report.started_at - self._consumed_at}
+            report = replace(report, metrics={**report.metrics, **self._turn_round})
             self._reports.append(report)
             if report.done:
                 self._job = None
