@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from made_study import BASE, config, record, trial
+from safetensors.torch import load_file
+
+from search.handover import StudyFolder, recipe_document, write_results
+from search.results import TrialResult, TrialState
+from search.selection import select
+from search.study_file import load_study
+from spaces.recipe import Recipe
+from trainables.checkpoint import save_checkpoint
+
+WEIGHTS = {"parameter/a.weight": torch.tensor([1.0, 2.0]), "parameter/b.bias": torch.tensor([3.0])}
+MANIFEST = {"subset": "gate_up", "trained": 3}
+
+
+def with_weights(folder: StudyFolder, made: TrialResult) -> TrialResult:
+    """Give a made trial the files that a worker leaves."""
+    home = folder.trials / made.trial_id
+    pointer = save_checkpoint(home / "step_000040.safetensors", WEIGHTS, 40)
+    (home / "manifest.json").write_text(json.dumps(MANIFEST))
+    *before, last = made.rungs
+    return dataclasses.replace(made, rungs=(*before, dataclasses.replace(last, weights=pointer.path)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    return StudyFolder(tmp_path / "runs" / "made")
+
+
+def handed_over(folder: StudyFolder, *trials: TrialResult) -> dict[str, object]:
+    study = record(trials)
+    write_results(
+        folder,
+        study,
+        select(study.trials, study.objective),
+        model_fingerprint="f1",
+        data_fingerprints={"count/train": "d1"},
+    )
+    document = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
+
+
+def test_the_selected_recipe_with_its_evidence(folder: StudyFolder) -> None:
+    """Gains 40 and 0, mean 20; drops 4 and 0, mean 2: the score is 18."""
+    better = with_weights(folder, trial(1, [{"count": 30.0}, {"count": 50.0, "colour": 86.0}], preset="p"))
+    worse = trial(0, [{"count": 12.0}])
+    pruned = trial(2, [{"count": 90.0}], state=TrialState.PRUNED)
+    failed = trial(3, state=TrialState.FAILED, error="loss is nan at step 2")
+    document = handed_over(folder, worse, better, pruned, failed)
+
+    assert document["verdict"] == "use this recipe"
+    assert Recipe.from_dict(document["recipe"]) == better.recipe  # type: ignore[arg-type]
+    assert document["model"] == {"path": "tiny-llava", "dtype": "float32", "fingerprint": "f1"}
+    assert document["evidence"] == {
+        "split": "search",
+        "trial": 1,
+        "trial_id": "id1",
+        "seed": 5,
+        "score": 18.0,
+        "target_gain": 20.0,
+        "held_out_forgetting": 2.0,
+        "worst_forgetting": 4.0,
+        "targets": {
+            "count": {"base": 10.0, "tuned": 50.0, "n": 100},
+            "clock": {"base": 20.0, "tuned": 20.0, "n": 100},
+        },
+        "held_out": {
+            "colour": {"base": 90.0, "tuned": 86.0, "n": 100},
+            "shape": {"base": 80.0, "tuned": 80.0, "n": 100},
+        },
+    }
+    assert document["objective"] == {"forgetting_weight": 1.0, "max_forgetting": None}
+    assert document["trials"] == {"COMPLETE": 2, "PRUNED": 1, "FAILED": 1}
+    assert document["data"] == {"count/train": "d1"}
+    assert document["versions"] == {"torch": "2.13.0"}
+    assert "trial 1" in str(document["reason"])
+
+
+def test_the_winner_s_weights_are_handed_over(folder: StudyFolder) -> None:
+    handed_over(folder, with_weights(folder, trial(0, [{"count": 50.0}])))
+    delta = load_file(folder.selected / "delta.safetensors")
+    assert {name: tensor.tolist() for name, tensor in delta.items()} == {
+        "a.weight": [1.0, 2.0],
+        "b.bias": [3.0],
+    }
+    manifest = json.loads((folder.selected / "manifest.json").read_text())
+    assert manifest["base_fingerprint"] == "f1"
+    assert manifest["subset"] == "gate_up"
+
+
+def test_keeping_the_base_hands_over_no_weights(folder: StudyFolder) -> None:
+    document = handed_over(folder, trial(0, [{"colour": 50.0}]))
+    assert document["verdict"] == "keep the base"
+    assert document["recipe"] is document["evidence"] is None
+    assert not folder.selected.exists()
+    assert folder.recipe.is_file()
+
+
+def test_the_table_of_trials_has_one_row_each(folder: StudyFolder) -> None:
+    handed_over(
+        folder,
+        with_weights(folder, trial(0, [{"count": 50.0}])),
+        trial(1, state=TrialState.FAILED, error='out, of "luck"'),
+    )
+    first, second = csv.DictReader(folder.trials_table.read_text().splitlines())
+    assert (first["state"], first["score"], first["subset"]) == ("COMPLETE", "20.0", "gate_up")
+    assert (second["state"], second["score"], second["error"]) == ("FAILED", "", 'out, of "luck"')
+
+
+def test_the_study_file_reads_back_to_the_same_study(folder: StudyFolder) -> None:
+    handed_over(folder, trial(0, [{"colour": 50.0}]))
+    assert load_study(folder.study) == config()
+
+
+def test_the_document_is_plain_data() -> None:
+    study = record([trial(0, [{"count": 50.0}])])
+    document = recipe_document(study, select(study.trials, study.objective), "f", {})
+    assert yaml.safe_load(yaml.safe_dump(document)) == document
+    assert json.loads(json.dumps(document)) == document
+    assert BASE["count"] == document["evidence"]["targets"]["count"]["base"]

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny_models import encoder
+
+from search.config import StudyConfig
+from search.inputs import check_encodable, fingerprints, load_tasks
+from search.study_file import InputError
+from trainables.collate import Encoder
+from trainables.samples import fingerprint
+from trainables.tiny.build import build_tokenizer
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def rows(name: str, n: int, answer: str = "yes") -> list[dict[str, Any]]:
+    return [{"prompt": f"{name} {index} ?", "answer": answer} for index in range(n)]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "name": "s",
+        "model": {"path": "tiny-llava"},
+        "tasks": {
+            "new": {
+                "train": write(tmp_path / "new-train.jsonl", rows("train", 5)),
+                "search": write(tmp_path / "new-search.jsonl", rows("search", 4)),
+                # The file is not there: nothing may read it.
+                "confirm": str(tmp_path / "absent.jsonl"),
+            },
+            "old": {
+                "search": write(tmp_path / "old.jsonl", rows("old", 3)),
+                "metric": "normalized_exact_match",
+            },
+        },
+        "targets": ["new"],
+        "held_out": ["old"],
+        "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3]},
+        "training": {"steps": 4, "batch_size": 2},
+        "search": {"trials": 2},
+    }
+
+
+def load(study: dict[str, Any]) -> Any:
+    return load_tasks(StudyConfig.model_validate(study))
+
+
+def test_reads_train_and_search_of_targets_and_only_search_of_held_out(study: dict[str, Any]) -> None:
+    new, old = load(study)
+    assert (new.name, new.role, new.metric) == ("new", "target", "exact_match")
+    assert [len(new.train), len(new.search)] == [5, 4]
+    assert new.train[0].prompt == "train 0 ?"
+    assert (old.name, old.role, old.metric) == ("old", "held_out", "normalized_exact_match")
+    assert [len(old.train), len(old.search)] == [0, 3]
+
+
+def test_limits_take_the_first_samples(study: dict[str, Any]) -> None:
+    new, old = load({**study, "training": {**study["training"], "samples": 2}, "evaluation": {"samples": 1}})
+    assert [len(new.train), len(new.search), len(old.search)] == [2, 1, 1]
+    assert new.search[0].prompt == "search 0 ?"
+
+
+def test_embedded_tasks_need_no_entry(study: dict[str, Any]) -> None:
+    *_, embedded = load({**study, "held_out": ["old", "compare_numbers"], "evaluation": {"samples": 2}})
+    assert (embedded.name, len(embedded.search), embedded.train) == ("compare_numbers", 2, ())
+
+
+def test_fingerprints_are_of_the_splits_that_are_used(study: dict[str, Any]) -> None:
+    tasks = load(study)
+    prints = fingerprints(tasks)
+    assert list(prints) == ["new/train", "new/search", "old/search"]
+    assert prints["new/train"] == fingerprint(tasks[0].train)
+    assert len(set(prints.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s, d: s["tasks"]["new"].update(train=str(d / "gone.jsonl")),
+            r"tasks\.new\.train: no such file",
+        ),
+        (lambda s, d: s["tasks"]["old"].update(search=str(d / "gone.jsonl")), r"tasks\.old\.search: no such"),
+        (lambda s, d: (d / "old.jsonl").write_text(""), r"tasks\.old\.search: .*old\.jsonl holds no sample"),
+        (lambda s, d: (d / "old.jsonl").write_text("{}\n"), r"old\.jsonl:1: 'prompt' must be"),
+        (lambda s, d: (d / "old.jsonl").write_text("nonsense\n"), r"old\.jsonl:1: not JSON"),
+        (lambda s, d: s.update(held_out=["compare_number"]), "did you mean 'compare_numbers'"),
+    ],
+)
+def test_wrong_data_is_one_line_that_says_where(
+    study: dict[str, Any], tmp_path: Path, change: Any, message: str
+) -> None:
+    change(study, tmp_path)
+    with pytest.raises(InputError, match=message) as error:
+        load(study)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sample_in_two_splits_is_refused_whatever_its_id(study: dict[str, Any], tmp_path: Path) -> None:
+    twin = {**rows("train", 5)[3], "id": "other"}
+    write(tmp_path / "new-search.jsonl", [*rows("search", 2), twin])
+    with pytest.raises(InputError, match=r"'new': search sample 'other' is also training sample 'train-4'"):
+        load(study)
+
+
+def test_the_same_question_with_another_answer_or_picture_is_another_sample(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
+    first = rows("train", 1)[0]
+    write(tmp_path / "new-search.jsonl", [{**first, "answer": "no"}, {**first, "image": "picture.png"}])
+    assert len(load(study)[0].search) == 2
+
+
+def test_a_model_that_takes_no_images_is_found_out_before_anything_starts(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
+    write(tmp_path / "old.jsonl", [{"prompt": "cat ?", "answer": "yes", "image": "picture.png"}])
+    tasks = load(study)
+    check_encodable(tasks, encoder())
+    with pytest.raises(InputError, match=r"task 'old': sample 'search-1' has an image"):
+        check_encodable(tasks, Encoder(build_tokenizer()))

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import save_llama, save_llava
+
+from search import preparation
+from search.config import StudyConfig
+from search.inputs import fingerprints
+from search.preparation import check_resources, prepare, subset_manifests
+from search.study_file import InputError
+from trainables.model import model_fingerprint
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llava(tmp_path_factory.mktemp("model") / "llava")
+
+
+def study(model: Path | str, **sections: Any) -> StudyConfig:
+    return StudyConfig.model_validate(
+        {
+            "name": "s",
+            "model": {"path": str(model)},
+            "targets": ["counting"],
+            "held_out": ["compare_numbers"],
+            "space": {"subsets": ["full", "gate_up"], "learning_rate": [1e-4, 1e-3]},
+            "training": {"steps": 4, "batch_size": 4, "samples": 6},
+            "evaluation": {"samples": 3, "batch_size": 2, "drift_samples": 1},
+            "search": {"trials": 2},
+            **sections,
+        }
+    )
+
+
+def test_gathers_what_a_study_needs(model: Path) -> None:
+    config = study(model, resources={"cpus_per_worker": 0.5})
+    prepared = prepare(config, local=True)
+    assert prepared.config is config
+    assert {subset: manifest.subset for subset, manifest in prepared.manifests.items()} == {
+        "full": "full",
+        "gate_up": "gate_up",
+    }
+    assert prepared.model_fingerprint == model_fingerprint(str(model))
+    assert prepared.data_fingerprints == fingerprints(prepared.setup.tasks)
+    setup = prepared.setup
+    assert (setup.model, setup.dtype, setup.eval_batch_size) == (str(model), "float32", 2)
+    assert (setup.drift_samples, setup.threads) == (1, 1)
+    assert [(t.name, len(t.train), len(t.search)) for t in setup.tasks] == [
+        ("counting", 6, 3),
+        ("compare_numbers", 0, 3),
+    ]
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.25, 1), (1.0, 1), (2.5, 2), (8.0, 8)])
+def test_a_worker_has_a_thread_for_each_of_its_cores(model: Path, cpus: float, threads: int) -> None:
+    prepared = prepare(study(model, resources={"cpus_per_worker": cpus}), local=False)
+    assert prepared.setup.threads == threads
+
+
+def test_resources_are_checked_here_only_for_a_study_that_runs_here(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        preparation, "local_resources", lambda: {"CPU": 2.0, "GPU": 0.0, "train_driver": 1000.0}
+    )
+    greedy = study(model, resources={"gpus_per_worker": 1})
+    with pytest.raises(InputError, match=r"^resources: a trial needs 1 worker\(s\) x \(1 CPU, 1 GPU\)"):
+        prepare(greedy, local=True)
+    prepare(greedy, local=False)
+
+
+def test_impossible_resources_are_a_wrong_input(model: Path) -> None:
+    config = study(model, resources={"workers_per_trial": 4, "cpus_per_worker": 2})
+    check_resources(config, {"CPU": 8, "train_driver": 1})
+    with pytest.raises(InputError, match=r"needs 4 worker\(s\) x \(2 CPU"):
+        check_resources(config, {"CPU": 7, "train_driver": 1})
+
+
+def test_a_subset_that_matches_nothing_is_found_before_anything_starts(tmp_path: Path) -> None:
+    config = study(
+        save_llama(tmp_path / "llama"), space={"subsets": ["qkv", "vision"], "learning_rate": [1, 2]}
+    )
+    with pytest.raises(InputError, match=r"subset 'vision' matches no parameter of this 'llama' model"):
+        subset_manifests(config)
+
+
+@pytest.mark.parametrize("name", ["no/such-model-anywhere", "tiny-lava"])
+def test_a_model_that_is_not_there_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"model '{name}' can't be loaded") as error:
+        prepare(study(name), local=False)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_a_processor_is_one_line(model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    bare = shutil.copytree(model, tmp_path / "bare")
+    for file in bare.iterdir():
+        if file.name not in {"config.json", "model.safetensors", "generation_config.json"}:
+            file.unlink()
+    with pytest.raises(InputError, match="bare' can't be loaded") as error:
+        prepare(study(bare), local=False)
+    assert "\n" not in str(error.value)
+
+
+def test_data_that_the_model_can_not_take_is_named(tmp_path: Path) -> None:
+    config = study(save_llama(tmp_path / "llama"), space={"subsets": ["qkv"], "learning_rate": [1e-4, 1e-3]})
+    with pytest.raises(InputError, match=r"task 'counting': sample .* this model takes text only"):
+        prepare(config, local=False)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+from made_study import record, trial
+from rich.console import Console
+
+from search.handover import StudyFolder
+from search.results import TrialResult, TrialState
+from search.runner import Outcome
+from search.selection import select
+from search.summary import render_summary, turn_rounds
+
+
+def timed(number: int, seconds: float) -> TrialResult:
+    """Return a complete trial whose group took this long to turn round."""
+    made = trial(number, [{"count": 30.0 + number}])
+    (rung,) = made.rungs
+    metrics = {**rung.metrics, "cost/turn_round_seconds": seconds}
+    return dataclasses.replace(made, rungs=(dataclasses.replace(rung, metrics=metrics),))
+
+
+def shown(*trials: TrialResult, folder: Path = Path("/elsewhere/runs/made")) -> str:
+    study = record(trials, seconds=83.4)
+    outcome = Outcome(
+        record=study,
+        selection=select(study.trials, study.objective),
+        folder=StudyFolder(folder),
+        warnings=(),
+    )
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(render_summary(outcome))
+    return console.export_text()
+
+
+def test_shows_the_selected_recipe_and_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gains 40 and 0, mean 20; drops 4 and 0, mean 2: the score is 18."""
+    monkeypatch.chdir(tmp_path)
+    text = shown(trial(0, [{"count": 50.0, "colour": 86.0}]), folder=tmp_path / "runs" / "made")
+    assert "selected recipe" in text
+    lines = {line.strip("│ ").split("  ")[0]: line.strip("│ ") for line in text.splitlines()}
+    assert lines["subset"].endswith("gate_up")
+    assert lines["learning rate"].endswith("0.001")
+    assert lines["steps"].endswith("40 of 8 samples, cosine")
+    assert lines["trained"].endswith("1,000 parameters")
+    assert lines["target gain"].endswith("+20.0 points")
+    assert lines["forgetting"].endswith("+2.0 points on average")
+    assert lines["score"].endswith("+18.0 points, on the search split")
+    assert lines["recipe"].endswith("  runs/made/recipe.yaml")
+    assert lines["report"].endswith("  runs/made/report.html")
+    assert lines["weights"].endswith("  runs/made/selected/")
+    assert lines["MLflow"].endswith("  recipe-search ui")
+    assert lines["took"].endswith("83 s for 1 trials")
+
+
+def test_keeping_the_base_names_no_weights() -> None:
+    text = shown(trial(0, [{"colour": 50.0}]))
+    assert "keep the base" in text
+    assert "Keep the base: the best of 1 feasible complete trials" in " ".join(text.split()).replace("│ ", "")
+    assert "weights" not in text
+    assert "/elsewhere/runs/made/recipe.yaml" in text
+
+
+def test_the_median_turn_round_is_shown() -> None:
+    text = shown(timed(0, 0.1), timed(1, 0.9), timed(2, 0.2))
+    assert "83 s for 3 trials; median turn-round 0.20 s" in text
+
+
+def test_turn_rounds_are_those_that_were_measured() -> None:
+    failed = trial(7, state=TrialState.FAILED, error="no group")
+    assert turn_rounds((timed(0, 0.1), trial(1, [{}]), failed, timed(2, 0.3))) == [0.1, 0.3]
