@@ -1,4 +1,4 @@
-"""Counting: separate dots or blocks of one colour."""
+"""Counting: separate dots among blocks of the same colour, or blocks among dots."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ MOST = 9
 
 
 def counting(pool: Split, index: int, rng: np.random.Generator) -> Item:
-    """Scatter one to nine dots or blocks on a jittered grid of 4 x 4 places, so that none touch."""
+    """Scatter one to nine dots, and up to four blocks, or the reverse; none touch.
+
+    They lie on a jittered grid of 4 x 4 places; the question is about those of the larger range.
+    """
     count = index % MOST + 1
     ink, ground = contrasting(rng)
     image, pen = canvas(ground)
-    shape = ("circle", "square")[int(rng.integers(2))]
-    for place in rng.permutation(16)[:count]:
+    shape, other = [("circle", "square"), ("square", "circle")][int(rng.integers(2))]
+    others = int(rng.integers(5))
+    for number, place in enumerate(rng.permutation(16)[: count + others]):
         x, y = 16 + 32 * (int(place) % 4), 16 + 32 * (int(place) // 4)
         radius = float(rng.uniform(7, 12))
         dx, dy = rng.uniform(-1, 1, 2) * (14 - radius)
-        draw_shape(pen, shape, x + dx, y + dy, radius, ink)
+        draw_shape(pen, shape if number < count else other, x + dx, y + dy, radius, ink)
     return finish(image, rng), f"how many {'dots' if shape == 'circle' else 'blocks'} are there ?", str(count)

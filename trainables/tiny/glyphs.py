@@ -14,11 +14,11 @@ from trainables.tiny.fonts import icon_codes, icon_font, icon_fonts, text_font, 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 ICONS = (
     *("heart", "star", "bell", "camera", "car", "key", "lock", "cloud"),
-    *("tree", "fish", "house", "umbrella", "flag", "gift", "book", "phone"),
+    *("tree", "house", "umbrella", "flag", "gift", "book", "phone"),
 )
 WORDS = (
     *("red", "blue", "green", "gray", "black", "brown", "teal", "yes", "no", "up"),
-    *("down", "left", "right", "star", "bell", "car", "key", "tree", "fish", "moon"),
+    *("down", "left", "right", "star", "bell", "car", "key", "tree", "gift", "moon"),
 )
 DIRECTIONS = ("right", "up", "left", "down")
 
@@ -34,7 +34,6 @@ _ICON_ALIASES = {
     "lock": ("lock", "lock-2", "lock-simple", "lock-alt"),
     "cloud": ("cloud", "cloud-alt"),
     "tree": ("tree", "pine-tree", "tree-evergreen"),
-    "fish": ("fish", "fish-simple"),
     "house": ("house", "house-simple", "home", "home-2", "home-3", "home-4", "home-5", "home-alt"),
     "umbrella": ("umbrella", "umbrella-simple"),
     "flag": ("flag", "flag-2", "flag-alt"),
@@ -69,7 +68,7 @@ def icon(pool: Split, index: int, rng: np.random.Generator) -> Item:
     answer = ICONS[index % len(ICONS)]
     variants = _icon_variants(answer, icon_fonts(pool))
     name, character = variants[int(rng.integers(len(variants)))]
-    font = icon_font(name, int(rng.choice(_SIZES)))
+    font = _icon_font(name, character, int(rng.choice(_SIZES)))
     picture = _turned(character, font, rng, degrees=12, reshape=pool == "train")
     return picture, "what is this icon ?", answer
 
@@ -87,7 +86,11 @@ def arrow(pool: Split, index: int, rng: np.random.Generator) -> Item:
         return _turned(characters[int(rng.integers(len(characters)))], font, rng, degrees=12), prompt, answer
     variants = _arrow_variants(answer, icon_fonts(pool))
     name, character = variants[int(rng.integers(len(variants)))]
-    return _turned(character, icon_font(name, int(rng.choice(_SIZES))), rng, degrees=12), prompt, answer
+    return (
+        _turned(character, _icon_font(name, character, int(rng.choice(_SIZES))), rng, degrees=12),
+        prompt,
+        answer,
+    )
 
 
 def sign(pool: Split, index: int, rng: np.random.Generator) -> Item:
@@ -188,6 +191,13 @@ def _maybe_round(pen: ImageDraw.ImageDraw, ink: Colour, ground: Colour, rng: np.
 
 def _points(*points: np.ndarray) -> list[tuple[float, float]]:
     return [(float(p[0]), float(p[1])) for p in points]
+
+
+@cache
+def _icon_font(name: str, character: str, extent: int) -> ImageFont.FreeTypeFont:
+    """Return the font at which the character is `extent` canvas pixels wide or high; em boxes differ by font."""
+    left, top, right, bottom = icon_font(name, 100).getbbox(character)
+    return icon_font(name, round(100 * extent / max(right - left, bottom - top)))
 
 
 @cache

@@ -16,7 +16,6 @@ Box = tuple[int, int, int, int]
 
 _PHOTOS: dict[str, tuple[str, Box]] = {
     "brick": ("brick.png", (0, 0, 512, 512)),
-    "grass": ("grass.png", (0, 0, 512, 512)),
     "gravel": ("gravel.png", (0, 0, 512, 512)),
     "fur": ("chelsea.png", (20, 20, 350, 300)),
     "stars": ("hubble_deep_field.jpg", (0, 0, 1000, 872)),

@@ -53,7 +53,7 @@ _HELD_OUT = (
         name="icons",
         role="held_out",
         description="Name the object an icon shows.",
-        answers="one of 16 nouns",
+        answers="one of 15 nouns",
         source="icon fonts shipped with qtawesome (MIT; fonts under OFL, MIT, Apache-2.0 or CC BY): train "
         "uses Material Design Icons, Phosphor, Elusive, Codicons and Remix Icon; search and confirm use Font "
         "Awesome 5 and 6, never seen in train",
@@ -84,7 +84,7 @@ _HELD_OUT = (
         name="textures",
         role="held_out",
         description="Name what a grey crop of a photograph shows.",
-        answers="brick, grass, gravel, fur, stars, coins, page, moon",
+        answers="brick, gravel, fur, stars, coins, page, moon",
         source="photographs shipped with scikit-image (public domain, CC0 or BSD): every photograph is cut "
         "into three disjoint areas for train, search and confirm; crops of one area overlap",
     ),
@@ -139,7 +139,7 @@ _TARGETS = (
     TinyTask(
         name="counting",
         role="target",
-        description="Count the dots or blocks in the picture.",
+        description="Count the dots, or the blocks, among up to four of the other.",
         answers="1 to 9",
         source=f"{_OWN}; splits differ by seed only",
     ),
