@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from transformers import LlavaForConditionalGeneration as Llava
 
 from spaces.recipe import Recipe
 from trainables.collate import EncodedSample, Encoder
-from trainables.jobs import TaskData, WorkerSetup
+from trainables.jobs import Report, TaskData, TrainJob, WorkerSetup
 from trainables.samples import Sample
 from trainables.tasks import Metric
 from trainables.tiny.build import IMAGE_TOKENS, PATCH, build_processor, build_tokenizer
@@ -149,3 +149,23 @@ def encoder() -> Encoder:
 def encoded(name: str = "train", n: int = 10) -> tuple[EncodedSample, ...]:
     """Return samples as `llava` takes them."""
     return tuple(encoder().encode(sample) for sample in samples(name, n))
+
+
+def train_job(
+    folder: Path, subset: str = "full", *, rungs: Sequence[int] = (2, 6), **fields: object
+) -> TrainJob:
+    return TrainJob(
+        trial_id=folder.name,
+        recipe=recipe(subset, steps=rungs[-1], **fields),
+        seed=3,
+        rungs=tuple(rungs),
+        folder=str(folder),
+    )
+
+
+def measured(reports: Iterable[Report]) -> list[tuple[object, ...]]:
+    """Return what must not depend on where and when a job ran: everything but cost and paths."""
+    return [
+        (r.step, r.done, r.evaluations, {k: v for k, v in r.metrics.items() if not k.startswith("cost/")})
+        for r in reports
+    ]

@@ -115,6 +115,8 @@ class WorkerGroup:
             GroupFailed: The group can serve no more jobs, or the job was abandoned.
         """
         async with self._changed:
+            if sequence != self._sequence:
+                raise GroupFailed("the job was abandoned")
             self._asked += 1
             wanted = self._asked
             self._changed.notify_all()

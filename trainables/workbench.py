@@ -114,6 +114,7 @@ class Workbench:
             _, self._base_log_probs = self.evaluate()
         manifest = build_manifest(self.model, job.recipe.subset)
         resume = _load_or_restart(job.resume)
+        previous: Pointer | None = None
         pointer: Pointer | None = None
         # A run that has to start over does not report again what was already reported.
         passed = 0 if job.resume is None else job.resume.step

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import encoder, llava, recipe, save_llama, save_llava, setup, task
+from tiny_models import encoder, llava, measured, save_llama, save_llava, setup, task, train_job
 
 from trainables.checkpoint import Pointer, apply_delta, export_delta
 from trainables.evaluate import evaluate_task
-from trainables.jobs import EvaluateJob, Report, TrainJob, WorkerSetup
+from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.workbench import Workbench
 
@@ -32,24 +32,6 @@ def prepared(base: Path) -> WorkerSetup:
 def used(prepared: WorkerSetup) -> Workbench:
     """One workbench for all tests: each of them starts where others have left it."""
     return Workbench(prepared)
-
-
-def job(folder: Path, subset: str = "full", *, rungs: tuple[int, ...] = (2, 6), **fields: object) -> TrainJob:
-    return TrainJob(
-        trial_id="t",
-        recipe=recipe(subset, steps=rungs[-1], **fields),
-        seed=3,
-        rungs=rungs,
-        folder=str(folder),
-    )
-
-
-def measured(reports: list[Report]) -> list[tuple[object, ...]]:
-    """Return what must not depend on where and when a job ran: everything but cost and paths."""
-    return [
-        (r.step, r.done, r.evaluations, {k: v for k, v in r.metrics.items() if not k.startswith("cost/")})
-        for r in reports
-    ]
 
 
 def assert_is_base(bench: Workbench) -> None:
@@ -72,7 +54,7 @@ def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup
 
 
 def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
-    first, last = used.run(job(tmp_path, "sa_proj"))
+    first, last = used.run(train_job(tmp_path, "sa_proj"))
     assert [(r.step, r.done) for r in (first, last)] == [(2, False), (6, True)]
     assert set(first.metrics) == {
         "drift/kl_target",
@@ -97,7 +79,7 @@ def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
 
 
 def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Path) -> None:
-    first, last = used.run(job(tmp_path, "down"))
+    first, last = used.run(train_job(tmp_path, "down"))
     assert first.checkpoint is not None
     assert last.checkpoint is not None
     assert not Path(first.checkpoint.path).exists()
@@ -109,14 +91,14 @@ def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Pat
 def test_a_used_workbench_measures_what_a_fresh_one_does(
     used: Workbench, prepared: WorkerSetup, subset: str, tmp_path: Path
 ) -> None:
-    with closing(used.run(job(tmp_path / "stopped", "llm", learning_rate=1.0))) as stopped:
+    with closing(used.run(train_job(tmp_path / "stopped", "llm", learning_rate=1.0))) as stopped:
         next(stopped)
     with pytest.raises(TrialFailed):
-        list(used.run(job(tmp_path / "failed", learning_rate=1e38)))
-    list(used.run(job(tmp_path / "other", "mlp")))
+        list(used.run(train_job(tmp_path / "failed", learning_rate=1e38)))
+    list(used.run(train_job(tmp_path / "other", "mlp")))
     assert_is_base(used)
-    again = list(used.run(job(tmp_path / "again", subset)))
-    fresh = list(Workbench(prepared).run(job(tmp_path / "fresh", subset)))
+    again = list(used.run(train_job(tmp_path / "again", subset)))
+    fresh = list(Workbench(prepared).run(train_job(tmp_path / "fresh", subset)))
     assert measured(again) == measured(fresh)
     names = [Path(reports[-1].checkpoint.path) for reports in (again, fresh) if reports[-1].checkpoint]
     one, other = map(load_file, names)
@@ -124,18 +106,18 @@ def test_a_used_workbench_measures_what_a_fresh_one_does(
 
 
 def test_learns_what_can_be_learnt(used: Workbench, tmp_path: Path) -> None:
-    (report,) = used.run(job(tmp_path, rungs=(12,)))
+    (report,) = used.run(train_job(tmp_path, rungs=(12,)))
     assert report.evaluations["easy"].value == 100.0
 
 
 def test_goes_on_from_a_checkpoint(used: Workbench, tmp_path: Path) -> None:
-    whole = list(used.run(job(tmp_path / "whole", rungs=(2, 4, 6))))
-    with closing(used.run(job(tmp_path / "part", rungs=(2, 4, 6)))) as run:
+    whole = list(used.run(train_job(tmp_path / "whole", rungs=(2, 4, 6))))
+    with closing(used.run(train_job(tmp_path / "part", rungs=(2, 4, 6)))) as run:
         pointer = next(run).checkpoint
         assert pointer is not None
         # A worker that dies leaves the file as it is at this moment.
         kept = replace(pointer, path=shutil.copy(pointer.path, tmp_path / "kept"))
-    rest = list(used.run(replace(job(tmp_path / "rest", rungs=(2, 4, 6)), resume=kept)))
+    rest = list(used.run(replace(train_job(tmp_path / "rest", rungs=(2, 4, 6)), resume=kept)))
     assert measured(rest) == measured(whole[1:])
     assert not Path(kept.path).exists(), "a later rung's checkpoint takes its place"
 
@@ -144,11 +126,11 @@ def test_goes_on_from_a_checkpoint(used: Workbench, tmp_path: Path) -> None:
 def test_without_its_checkpoint_a_job_starts_over_and_repeats_no_report(
     used: Workbench, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = list(used.run(job(tmp_path / "whole", rungs=(2, 4, 6))))
+    whole = list(used.run(train_job(tmp_path / "whole", rungs=(2, 4, 6))))
     lost = Pointer(str(tmp_path / "lost"), "0" * 64, 4)
     if damage == "damaged":
         Path(lost.path).write_bytes(b"nothing")
-    rest = list(used.run(replace(job(tmp_path / "rest", rungs=(2, 4, 6)), resume=lost)))
+    rest = list(used.run(replace(train_job(tmp_path / "rest", rungs=(2, 4, 6)), resume=lost)))
     assert [report.step for report in rest] == [6]
     assert rest[0].evaluations == whole[2].evaluations
     assert damage in capsys.readouterr().err
@@ -157,7 +139,7 @@ def test_without_its_checkpoint_a_job_starts_over_and_repeats_no_report(
 def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
-        list(used.run(job(tmp_path / "file" / "folder")))
+        list(used.run(train_job(tmp_path / "file" / "folder")))
     assert_is_base(used)
 
 
@@ -165,8 +147,8 @@ def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path:
 def test_selected_weights_reproduce_the_reported_scores(
     used: Workbench, base: Path, prepared: WorkerSetup, subset: str, tmp_path: Path
 ) -> None:
-    report = list(used.run(job(tmp_path / "trial", subset, rungs=(3, 7))))[-1]
-    first = next(iter(used.run(job(tmp_path / "twin", subset, rungs=(3, 7)))))
+    report = list(used.run(train_job(tmp_path / "trial", subset, rungs=(3, 7))))[-1]
+    first = next(iter(used.run(train_job(tmp_path / "twin", subset, rungs=(3, 7)))))
     assert report.checkpoint is not None
     assert first.manifest is not None
     export_delta(Path(report.checkpoint.path), first.manifest, "base", tmp_path / "selected")
@@ -188,7 +170,7 @@ def test_selected_weights_reproduce_the_reported_scores(
 def test_a_metric_that_generates_runs_through_training_too(base: Path, tmp_path: Path) -> None:
     easy = task("easy", "target", answers=("yes",))
     kept = task("kept", "held_out", answers=("the cat .", "no"), metric="normalized_exact_match")
-    (report,) = Workbench(setup(base, (easy, kept))).run(job(tmp_path, rungs=(3,)))
+    (report,) = Workbench(setup(base, (easy, kept))).run(train_job(tmp_path, rungs=(3,)))
     assert report.evaluations["kept"].n == 6
     assert report.metrics["drift/kl_held_out"] > 0
 
@@ -196,7 +178,7 @@ def test_a_metric_that_generates_runs_through_training_too(base: Path, tmp_path:
 def test_serves_a_text_model(tmp_path: Path) -> None:
     tasks = (task("easy", "target", answers=("yes",), images=False), task("kept", "held_out", images=False))
     bench = Workbench(setup(save_llama(tmp_path / "llama"), tasks))
-    (report,) = bench.run(job(tmp_path / "trial", rungs=(12,)))
+    (report,) = bench.run(train_job(tmp_path / "trial", rungs=(12,)))
     assert report.evaluations["easy"].value == 100.0
     with pytest.raises(ValueError, match="matches no parameter"):
-        list(bench.run(job(tmp_path / "other", "vision")))
+        list(bench.run(train_job(tmp_path / "other", "vision")))
