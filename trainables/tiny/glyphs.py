@@ -195,7 +195,7 @@ def _points(*points: np.ndarray) -> list[tuple[float, float]]:
 
 @cache
 def _icon_font(name: str, character: str, extent: int) -> ImageFont.FreeTypeFont:
-    """Return the font at which the character is `extent` canvas pixels wide or high; em boxes differ by font."""
+    """Return the font in which the character is `extent` canvas pixels wide or high: em boxes differ."""
     left, top, right, bottom = icon_font(name, 100).getbbox(character)
     return icon_font(name, round(100 * extent / max(right - left, bottom - top)))
 

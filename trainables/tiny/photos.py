@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 _PHOTOS: dict[str, tuple[str, Box]] = {
     "brick": ("brick.png", (0, 0, 512, 512)),
     "gravel": ("gravel.png", (0, 0, 512, 512)),
-    "fur": ("chelsea.png", (20, 20, 350, 300)),
+    "fur": ("chelsea.png", (35, 0, 345, 230)),
     "stars": ("hubble_deep_field.jpg", (0, 0, 1000, 872)),
     "coins": ("coins.png", (8, 20, 384, 300)),
     "page": ("page.png", (0, 0, 384, 191)),

@@ -170,10 +170,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=12000, help="optimizer steps of the whole run")
     parser.add_argument(
-        "--vision-steps", type=int, default=3000, help="of these, steps of the vision tower alone"
+        "--vision-steps", type=int, default=6500, help="of these, steps of the vision tower alone"
     )
     parser.add_argument("--minutes", type=float, help="stop (resumable) after this many minutes")
-    parser.add_argument("--language-steps", type=int, default=3000, help="steps with a frozen vision tower")
+    parser.add_argument("--language-steps", type=int, default=1500, help="steps with a frozen vision tower")
     parser.add_argument(
         "--vision-batch", type=int, default=128, help="images per step of the vision tower alone"
     )
