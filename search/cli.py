@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,23 +74,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     config = load_study(arguments.study, arguments.overrides)
-    folder = config.folder
-    if folder.exists() and not arguments.overwrite:
-        raise InputError(f"{folder} exists already: give the study another name=..., or pass --overwrite")
+    if config.folder.exists() and not arguments.overwrite:
+        raise InputError(
+            f"{config.folder} exists already: give the study another name=..., or pass --overwrite"
+        )
 
-    from search.preparation import prepare
+    from search.cluster import cluster_address
+    from search.preparation import check_resources, prepare
     from search.tracking import prepare_store
 
     with console.status("checking model, data and store"):
-        prepared = prepare(config, local="RAY_ADDRESS" not in os.environ)
+        check_resources(config, cluster_address())
+        prepared = prepare(config)
         prepare_store(config.tracking.uri)
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"output: {folder} can't be made: {error.strerror}") from None
-
     from search.runner import StudyFailed, run_study
 
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from search.placement import DRIVER_RESOURCE
+from search.study_file import InputError
 
 # More trials than any one machine can run at a time.
 _LOCAL_DRIVERS = 1000
@@ -24,6 +25,12 @@ def local_resources() -> dict[str, float]:
     }
 
 
+def cluster_address() -> str | None:
+    """Return the address of the cluster to join, or None to start one here."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
+
+
 @contextmanager
 def connected() -> Iterator[Mapping[str, float]]:
     """Connect to Ray, and disconnect or end what was started on leaving.
@@ -32,7 +39,7 @@ def connected() -> Iterator[Mapping[str, float]]:
         The cluster's total resources.
 
     Raises:
-        ConnectionError: `RAY_ADDRESS` names a cluster that can't be reached.
+        InputError: `RAY_ADDRESS` names a cluster that can't be reached.
     """
     # Tune and Train announce themselves and their advice on every run; errors still come through.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -41,10 +48,13 @@ def connected() -> Iterator[Mapping[str, float]]:
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
     import ray
 
-    address = os.environ.get("RAY_ADDRESS")
+    address = cluster_address()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:
-        ray.init(address=address, namespace="recipe-search", **quiet)
+        try:
+            ray.init(address=address, namespace="recipe-search", **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {_one_line(error)}") from None
     else:
         ray.init(
             address="local",
@@ -57,3 +67,8 @@ def connected() -> Iterator[Mapping[str, float]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

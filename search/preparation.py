@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 from search.cluster import local_resources
 from search.config import StudyConfig
+from search.doctor import check_cluster
 from search.inputs import check_encodable, fingerprints, load_tasks
-from search.placement import place
+from search.placement import Placement, place
 from search.study_file import InputError
 from trainables.jobs import TaskData, WorkerSetup
 
 if TYPE_CHECKING:
     from trainables.manifest import TrainableManifest
+
+_CLUSTER_TIMEOUT = 30.0  # seconds for a cluster to answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +39,13 @@ class Prepared:
     data_fingerprints: Mapping[str, str]
 
 
-def prepare(config: StudyConfig, *, local: bool) -> Prepared:
-    """Check everything that can be checked without starting anything.
-
-    Args:
-        config: The study.
-        local: Whether it will run on this machine alone, whose resources must then suffice.
+def prepare(config: StudyConfig) -> Prepared:
+    """Check a study's data and model without starting anything.
 
     Raises:
-        InputError: Data, model, subsets or resources are wrong.
+        InputError: Data, model or subsets are wrong.
     """
     tasks = load_tasks(config)
-    if local:
-        check_resources(config, local_resources())
     manifests = subset_manifests(config)
     fingerprint = _check_model_takes(config, tasks)
     return Prepared(
@@ -67,15 +64,35 @@ def prepare(config: StudyConfig, *, local: bool) -> Prepared:
     )
 
 
-def check_resources(config: StudyConfig, available: Mapping[str, float]) -> None:
-    """Refuse a study of which not even one trial fits.
+def check_resources(config: StudyConfig, address: str | None) -> None:
+    """Refuse a cluster that does not answer, or a machine on which not even one trial fits.
+
+    Args:
+        config: The study.
+        address: The cluster that it will run on; None is this machine.
 
     Raises:
-        InputError: A trial needs more than there is.
+        InputError: The cluster can't be reached, or the machine is too small.
+    """
+    if address is None:
+        place_study(config, local_resources())
+    elif not (cluster := check_cluster(address, _CLUSTER_TIMEOUT)).ok:
+        raise InputError(f"RAY_ADDRESS: {cluster.detail}: {cluster.fix}")
+
+
+def place_study(config: StudyConfig, available: Mapping[str, float]) -> Placement:
+    """Return what the study takes from a cluster.
+
+    Args:
+        config: The study.
+        available: The cluster's total resources.
+
+    Raises:
+        InputError: Not even one trial fits.
     """
     resources = config.resources
     try:
-        place(
+        return place(
             available,
             workers=resources.workers_per_trial,
             cpus=resources.cpus_per_worker,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from search.cluster import connected
 from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
 from search.objective import Objective
-from search.placement import Placement, place
+from search.placement import Placement
 from search.plots import study_plots
-from search.preparation import Prepared
+from search.preparation import Prepared, place_study
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
 from search.report import render_report
@@ -28,7 +29,7 @@ from search.results import StudyRecord, TrialState
 from search.sampler import RecipeSampler
 from search.scheduler import make_scheduler
 from search.selection import Selection, select
-from search.study_file import dump_study
+from search.study_file import InputError, dump_study
 from search.tracking import StudyTracker
 from search.versions import versions
 from spaces.presets import preset_params
@@ -62,17 +63,27 @@ class Outcome:
 
 
 def run_study(prepared: Prepared, console: Console) -> Outcome:
-    """Run a study to its end.
+    """Run a study to its end, on the cluster of `RAY_ADDRESS` or on this machine.
 
     Args:
-        prepared: The study; its folder must be fresh and its MLflow store prepared.
+        prepared: The study; its MLflow store must be prepared. An earlier run's folder is replaced.
         console: Where the progress is shown.
 
     Raises:
+        InputError: The cluster can't be reached or is too small, or the study's folder can't be made.
         StudyFailed: The base could not be evaluated, or every trial failed.
     """
+    with console.status("starting Ray") as status, connected() as cluster:
+        placement = place_study(prepared.config, cluster)
+        folder = StudyFolder(prepared.config.folder.absolute())
+        _make_anew(folder.root)
+        status.stop()
+        return _run_recorded(prepared, folder, placement, console)
+
+
+def _run_recorded(prepared: Prepared, folder: StudyFolder, placement: Placement, console: Console) -> Outcome:
+    """Run the study under its MLflow parent run and write its folder."""
     config = prepared.config
-    folder = StudyFolder(config.folder.absolute())
     write_atomically(folder.study, dump_study(config).encode())
     made_with = versions()
     tracker = StudyTracker(config.tracking.uri, config.tracking.experiment)
@@ -80,7 +91,7 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         tracker.start_study(config, tags=made_with, fingerprints=prepared.data_fingerprints)
         succeeded = False
         try:
-            record = _search(prepared, folder, tracker, console, made_with)
+            record = _search(prepared, folder, tracker, console, placement, made_with)
             selection = select(record.trials, record.objective)
             write_results(
                 folder,
@@ -97,6 +108,15 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         finally:
             tracker.finish(succeeded=succeeded, metrics=_last_metrics(selection) if succeeded else {})
     return Outcome(record=record, selection=selection, folder=folder, warnings=tuple(tracker.warnings))
+
+
+def _make_anew(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"output: {folder} can't be made: {error.strerror}") from None
 
 
 def score_metrics(evaluations: Mapping[str, Evaluation], *, objective: Objective) -> dict[str, float]:
@@ -118,6 +138,7 @@ def _search(
     folder: StudyFolder,
     tracker: StudyTracker,
     console: Console,
+    placement: Placement,
     made_with: Mapping[str, str],
 ) -> StudyRecord:
     config = prepared.config
@@ -127,38 +148,30 @@ def _search(
         cpus=resources.cpus_per_worker,
         gpus=resources.gpus_per_worker,
     )
-    with console.status("starting Ray"), connected() as cluster:
-        placement = place(
-            cluster,
-            workers=shape.workers,
-            cpus=shape.cpus,
-            gpus=shape.gpus,
-            trials=config.search.trials,
-            limit=resources.max_concurrent_trials,
-        )
-        pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
-            prepared.setup, placement.pool_cpus, placement.pool_gpus, str(folder.ray), resources.max_failures
-        )
-        try:
-            pool.warm_up.remote(shape, placement.concurrency)
+    pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
+        prepared.setup, placement.pool_cpus, placement.pool_gpus, str(folder.ray), resources.max_failures
+    )
+    try:
+        pool.warm_up.remote(shape, placement.concurrency)
+        with console.status("loading the base model and evaluating it"):
             base, cached = cached_base(
                 config.folder.parent / ".cache",
                 base_key(prepared.setup, prepared.model_fingerprint),
                 partial(_measure_base, pool, shape),
             )
-            tracker.log_base(base, cached)
-            objective = Objective(
-                base={task: evaluation.value for task, evaluation in base.items()},
-                targets=config.targets,
-                held_out=config.held_out,
-                forgetting_weight=config.objective.forgetting_weight,
-                max_forgetting=config.objective.max_forgetting,
-            )
-            began = time.monotonic()
-            recorder = _tune(config, folder, tracker, console, placement, pool, shape, objective)
-            seconds = time.monotonic() - began
-        finally:
-            ray.get(pool.close.remote())
+        tracker.log_base(base, cached)
+        objective = Objective(
+            base={task: evaluation.value for task, evaluation in base.items()},
+            targets=config.targets,
+            held_out=config.held_out,
+            forgetting_weight=config.objective.forgetting_weight,
+            max_forgetting=config.objective.max_forgetting,
+        )
+        began = time.monotonic()
+        recorder = _tune(config, folder, tracker, console, placement, pool, shape, objective)
+        seconds = time.monotonic() - began
+    finally:
+        ray.get(pool.close.remote())
     if all(trial.state is TrialState.FAILED for trial in recorder.results):
         first = recorder.results[0].error if recorder.results else "no trial was started"
         raise StudyFailed(f"every trial failed; the first one: {first}")
