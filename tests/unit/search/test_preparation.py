@@ -37,7 +37,7 @@ def study(model: Path | str, **sections: Any) -> StudyConfig:
 
 def test_gathers_what_a_study_needs(model: Path) -> None:
     config = study(model, resources={"cpus_per_worker": 0.5})
-    prepared = prepare(config, address=None)
+    prepared = prepare(config)
     assert prepared.config is config
     assert {subset: manifest.subset for subset, manifest in prepared.manifests.items()} == {
         "full": "full",
@@ -56,7 +56,7 @@ def test_gathers_what_a_study_needs(model: Path) -> None:
 
 @pytest.mark.parametrize(("cpus", "threads"), [(0.25, 1), (1.0, 1), (2.5, 2), (8.0, 8)])
 def test_a_worker_has_a_thread_for_each_of_its_cores(model: Path, cpus: float, threads: int) -> None:
-    prepared = prepare(study(model, resources={"cpus_per_worker": cpus}), address="nowhere")
+    prepared = prepare(study(model, resources={"cpus_per_worker": cpus}))
     assert prepared.setup.threads == threads
 
 
@@ -68,8 +68,8 @@ def test_resources_are_checked_here_only_for_a_study_that_runs_here(
     )
     greedy = study(model, resources={"gpus_per_worker": 1})
     with pytest.raises(InputError, match=r"^resources: a trial needs 1 worker\(s\) x \(1 CPU, 1 GPU\)"):
-        prepare(greedy, address=None)
-    prepare(greedy, address="nowhere")
+        check_resources(greedy, address=None)
+    prepare(greedy)
 
 
 def test_impossible_resources_are_a_wrong_input(model: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_model_that_is_not_there_is_one_line(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"model '{name}' can't be loaded") as error:
-        prepare(study(name), address="nowhere")
+        prepare(study(name))
     assert "\n" not in str(error.value)
 
 
@@ -107,11 +107,11 @@ def test_a_model_without_a_processor_is_one_line(model: Path, tmp_path: Path) ->
         if file.name not in {"config.json", "model.safetensors", "generation_config.json"}:
             file.unlink()
     with pytest.raises(InputError, match="bare' can't be loaded") as error:
-        prepare(study(bare), address="nowhere")
+        prepare(study(bare))
     assert "\n" not in str(error.value)
 
 
 def test_data_that_the_model_can_not_take_is_named(tmp_path: Path) -> None:
     config = study(save_llama(tmp_path / "llama"), space={"subsets": ["qkv"], "learning_rate": [1e-4, 1e-3]})
     with pytest.raises(InputError, match=r"task 'counting': sample .* this model takes text only"):
-        prepare(config, address="nowhere")
+        prepare(config)
