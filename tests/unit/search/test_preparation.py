@@ -9,7 +9,7 @@ from tiny_models import save_llama, save_llava
 from search import preparation
 from search.config import StudyConfig
 from search.inputs import fingerprints
-from search.preparation import place_study, prepare, subset_manifests
+from search.preparation import check_resources, place_study, prepare, subset_manifests
 from search.study_file import InputError
 from trainables.model import model_fingerprint
 
@@ -60,16 +60,14 @@ def test_a_worker_has_a_thread_for_each_of_its_cores(model: Path, cpus: float, t
     assert prepared.setup.threads == threads
 
 
-def test_resources_are_checked_here_only_for_a_study_that_runs_here(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_study_that_runs_here_must_fit_here(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         preparation, "local_resources", lambda: {"CPU": 2.0, "GPU": 0.0, "train_driver": 1000.0}
     )
     greedy = study(model, resources={"gpus_per_worker": 1})
     with pytest.raises(InputError, match=r"^resources: a trial needs 1 worker\(s\) x \(1 CPU, 1 GPU\)"):
         check_resources(greedy, address=None)
-    prepare(greedy)
+    check_resources(study(model), address=None)
 
 
 def test_impossible_resources_are_a_wrong_input(model: Path) -> None:
