@@ -1,0 +1,173 @@
+"""The Tune trial: leases a group, submits a job and relays its reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+from tiny_models import setup, train_job
+
+from search.objective import Objective
+from search.runner import score_metrics
+from spaces.space import Bounds, RecipeSpace
+from trainables.evaluation import Evaluation
+from trainables.group import GroupShape
+from trainables.jobs import Report
+from trainables.pool import WorkerPool
+from trainables.trainable import RecipeTrainable, TrialContext, TrialError
+from trainables.workbench import Workbench
+
+pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
+
+RUNGS = (2, 6)
+SPACE = RecipeSpace(subsets=("full", "down"), learning_rate=Bounds(1e-4, 1e-2), steps=RUNGS[-1], batch_size=4)
+OBJECTIVE = Objective(base={"easy": 0.0, "kept": 0.0}, targets=("easy",), held_out=("kept",))
+
+
+@pytest.fixture(scope="module")
+def pool(local_ray: None, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A pool with room for one group, so that a lease that is not given back shows at once."""
+    actor = ray.remote(num_cpus=0, max_concurrency=100)(WorkerPool)
+    made = actor.remote(setup(base), 1, 0, str(tmp_path_factory.mktemp("storage")), 0)
+    yield made
+    ray.get(made.close.remote(), timeout=120)
+
+
+def config(subset: str = "full", learning_rate: float = 1e-2) -> dict[str, Any]:
+    return {"subset": subset, "learning_rate": learning_rate, "preset": None}
+
+
+def make(pool: Any, folder: Path, how: dict[str, Any], score: Any = None) -> Any:
+    context = TrialContext(
+        pool=pool,
+        shape=GroupShape(),
+        recipe=SPACE.recipe,
+        score=score or partial(score_metrics, objective=OBJECTIVE),
+        seed=3,
+        rungs=RUNGS,
+        folder=str(folder),
+    )
+    return tune.with_parameters(RecipeTrainable, context=context)(how)
+
+
+def fresh(base: Path, folder: Path, how: dict[str, Any]) -> list[Report]:
+    """Run the same job in this process, on a model that was just loaded."""
+    return list(
+        Workbench(setup(base)).run(
+            train_job(folder, how["subset"], rungs=RUNGS, learning_rate=how["learning_rate"])
+        )
+    )
+
+
+def assert_idle(pool: Any) -> None:
+    """Check that the pool's one group is free."""
+    lease = ray.get(pool.lease.remote(GroupShape()), timeout=10)
+    ray.get(pool.release.remote(lease.name))
+
+
+def assert_reports(result: Mapping[str, Any], report: Report) -> None:
+    metrics = {k: v for k, v in result["metrics"].items() if not k.startswith("cost/")}
+    expected = score_metrics(report.evaluations, objective=OBJECTIVE)
+    expected |= {k: v for k, v in report.metrics.items() if not k.startswith("cost/")}
+    assert metrics == expected
+    assert result["score"] == expected["score"]
+    assert result["held_out_forgetting"] == expected["held_out_forgetting"]
+    assert (result["step"], result["done"]) == (report.step, report.done)
+    assert result["progress"] == report.step / RUNGS[-1]
+
+
+def test_one_step_is_one_rung(pool: Any, base: Path, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config())
+    assert not (tmp_path / "trials").exists(), "nothing may start before the first step"
+    results = [trial.step(), trial.step()]
+    for result, report in zip(results, fresh(base, tmp_path / "fresh", config()), strict=True):
+        assert_reports(result, report)
+    assert_idle(pool)
+    (home,) = (tmp_path / "trials").iterdir()
+    names = {path.name for path in home.iterdir() if path.suffix == ".json"}
+    assert names == {"evaluations_000002.json", "evaluations_000006.json", "manifest.json"}
+    assert json.loads((home / "manifest.json").read_text())["subset"] == "full"
+    scores = json.loads((home / "evaluations_000006.json").read_text())
+    assert Evaluation.from_dict(scores["easy"]).value == results[-1]["metrics"]["target/easy"]
+    assert Path(results[-1]["weights"]).is_file()
+
+
+def test_a_stopped_trial_s_actor_takes_the_next_trial(pool: Any, base: Path, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config())
+    trial.step()
+    assert trial.reset_config(config("down")) is True
+    assert_idle(pool)
+    results = [trial.step(), trial.step()]
+    for result, report in zip(results, fresh(base, tmp_path / "fresh", config("down")), strict=True):
+        assert_reports(result, report)
+    assert trial.reset_config(config()) is True
+    trial.step()
+    trial.cleanup()
+    assert_idle(pool)
+
+
+def test_a_trial_that_is_restored_goes_on_after_its_last_report(
+    pool: Any, base: Path, tmp_path: Path
+) -> None:
+    trial = make(pool, tmp_path / "trials", config())
+    trial.step()
+    (tmp_path / "checkpoint").mkdir()
+    trial.save_checkpoint(str(tmp_path / "checkpoint"))
+    (pointer,) = (tmp_path / "checkpoint").iterdir()
+    assert pointer.stat().st_size < 1000, "Tune's checkpoint is a pointer"
+    trial.cleanup()
+
+    restored = make(pool, tmp_path / "trials", config())
+    restored.load_checkpoint(str(tmp_path / "checkpoint"))
+    result = restored.step()
+    last = fresh(base, tmp_path / "fresh", config())[-1]
+    assert (result["step"], result["done"]) == (6, True)
+    assert result["score"] == score_metrics(last.evaluations, objective=OBJECTIVE)["score"]
+    assert_idle(pool)
+
+
+def test_a_checkpoint_before_the_first_report_starts_from_the_base(pool: Any, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config())
+    (tmp_path / "checkpoint").mkdir()
+    trial.save_checkpoint(str(tmp_path / "checkpoint"))
+    trial.load_checkpoint(str(tmp_path / "checkpoint"))
+    assert trial.step()["step"] == 2
+    trial.cleanup()
+
+
+def test_a_failed_job_fails_the_trial_with_its_reason(pool: Any, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config(learning_rate=1e38))
+    with pytest.raises(TrialError, match=r"^loss is nan at step 2$"):
+        trial.step()
+    assert_idle(pool)
+    # The actor is still of use.
+    trial.reset_config(config("down"))
+    assert trial.step()["step"] == 2
+    trial.cleanup()
+
+
+def not_a_number(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:
+    return {"score": float("nan"), "held_out_forgetting": 0.0}
+
+
+def test_a_metric_that_is_not_finite_fails_the_trial(pool: Any, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config(), not_a_number)
+    with pytest.raises(TrialError, match=r"^metric score is nan at step 2$"):
+        trial.step()
+    assert_idle(pool)
+
+
+def test_a_group_that_dies_fails_the_trial_and_leaves_the_pool(pool: Any, tmp_path: Path) -> None:
+    trial = make(pool, tmp_path / "trials", config())
+    trial.step()
+    ray.kill(trial._lease.group)
+    with pytest.raises(TrialError, match=r"^the worker group failed: "):
+        trial.step()
+    # Its place is free for a new group.
+    assert ray.get(pool.__ray_call__.remote(lambda actor: list(actor._members))) == []
