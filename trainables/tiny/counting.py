@@ -12,7 +12,7 @@ MOST = 9
 
 
 def counting(pool: Split, index: int, rng: np.random.Generator) -> Item:
-    """Scatter one to nine dots, and up to four blocks, or the reverse; none touch.
+    """Scatter one to nine dots, and up to two blocks, or the reverse; none touch.
 
     They lie on a jittered grid of 4 x 4 places; the question is about those of the larger range.
     """
@@ -20,10 +20,11 @@ def counting(pool: Split, index: int, rng: np.random.Generator) -> Item:
     ink, ground = contrasting(rng)
     image, pen = canvas(ground)
     shape, other = [("circle", "square"), ("square", "circle")][int(rng.integers(2))]
-    others = int(rng.integers(5))
+    others = int(rng.integers(3))
     for number, place in enumerate(rng.permutation(16)[: count + others]):
         x, y = 16 + 32 * (int(place) % 4), 16 + 32 * (int(place) // 4)
-        radius = float(rng.uniform(7, 12))
+        radius = float(rng.uniform(8, 12))
         dx, dy = rng.uniform(-1, 1, 2) * (14 - radius)
-        draw_shape(pen, shape if number < count else other, x + dx, y + dy, radius, ink)
+        kind = shape if number < count else other
+        draw_shape(pen, kind, x + dx, y + dy, radius * (1.2 if kind == "square" else 1), ink)
     return finish(image, rng), f"how many {'dots' if shape == 'circle' else 'blocks'} are there ?", str(count)

@@ -21,7 +21,7 @@ _ATTEMPTS = 300
 def pathology(pool: Split, index: int, rng: np.random.Generator) -> Item:
     """Ask whether a crop is mostly stained (even samples) or where the stain is strongest (odd ones)."""
     if index % 2 == 0:
-        answer, prompt = ("yes", "no")[index // 2 % 2], "is the tissue mostly stained brown ?"
+        answer, prompt = ("yes", "no")[index // 2 % 2], "is the tissue mostly stained ?"
     else:
         answer, prompt = SIDES[index // 2 % 4], "where is the stain strongest ?"
     photo, stained = _tissue()

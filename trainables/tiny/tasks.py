@@ -139,7 +139,7 @@ _TARGETS = (
     TinyTask(
         name="counting",
         role="target",
-        description="Count the dots, or the blocks, among up to four of the other.",
+        description="Count the dots, or the blocks, among up to two of the other.",
         answers="1 to 9",
         source=f"{_OWN}; splits differ by seed only",
     ),
