@@ -192,6 +192,12 @@ def test_a_second_run_refuses_to_touch_the_first_ones_results(
     assert (finished.study / "trials.csv").read_bytes() == before
 
 
+def test_overrides_may_follow_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", str(STUDY), "search.trials=9", "--json", "training.steps=50"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["trials"], plan["rungs"]) == (9, [25, 50])
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
