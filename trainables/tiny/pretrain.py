@@ -168,7 +168,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of checkpoints and of the finished model/"
     )
-    parser.add_argument("--steps", type=int, default=12000, help="optimizer steps of the whole run")
+    parser.add_argument("--steps", type=int, default=10000, help="optimizer steps of the whole run")
     parser.add_argument(
         "--vision-steps", type=int, default=6500, help="of these, steps of the vision tower alone"
     )
