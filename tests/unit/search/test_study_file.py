@@ -50,6 +50,14 @@ class TestNumbers:
         assert study.search.preset_learning_rate == 3e-4
 
 
+def test_data_files_are_looked_for_beside_the_study_file(file: Path) -> None:
+    birds = load_study(file).tasks["birds"]
+    assert (birds.train, birds.search) == (
+        str(file.parent / "train.jsonl"),
+        str(file.parent / "search.jsonl"),
+    )
+
+
 class TestOverrides:
     def test_change_add_and_make_sections(self, file: Path) -> None:
         study = load_study(
