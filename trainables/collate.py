@@ -165,6 +165,12 @@ def stack_extras(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
     return {name: torch.cat([s.extras[name] for s in samples if name in s.extras]) for name in names}
 
 
+def pad_token_id(tokenizer: Any) -> int:
+    """Return what fills `input_ids`: the tokenizer's padding token, or its end of sequence if it has none."""
+    pad = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if pad is None else pad)
+
+
 def _open(sample: Sample) -> Image.Image:
     if isinstance(sample.image, np.ndarray):
         return Image.fromarray(sample.image)

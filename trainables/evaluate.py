@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.collate import EncodedSample, collate, stack_extras
+from trainables.collate import EncodedSample, collate, pad_token_id, stack_extras
 from trainables.tasks import Metric
 
 
@@ -63,7 +63,7 @@ def evaluate_task(
     for rows in _by_length(samples, batch_size):
         if metric == "normalized_exact_match" and all(row >= keep for row in rows):
             continue
-        batch = collate([samples[row] for row in rows], _pad(tokenizer)).to(device)
+        batch = collate([samples[row] for row in rows], pad_token_id(tokenizer)).to(device)
         logits = model(**batch.inputs).logits
         mask = batch.answer_mask[:, 1:]
         right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
@@ -95,7 +95,7 @@ def _generated_scores(
         width = max(sample.prompt_length for sample in chosen)
         inputs: dict[str, Tensor] = {}
         for name in chosen[0].tokens:
-            fill = _pad(tokenizer) if name == "input_ids" else 0
+            fill = pad_token_id(tokenizer) if name == "input_ids" else 0
             inputs[name] = torch.full((len(chosen), width), fill, dtype=chosen[0].tokens[name].dtype)
             for row, sample in enumerate(chosen):
                 inputs[name][row, width - sample.prompt_length :] = sample.tokens[name][
@@ -107,7 +107,7 @@ def _generated_scores(
             **{name: tensor.to(device) for name, tensor in inputs.items()},
             do_sample=False,
             max_new_tokens=longest + 8,
-            pad_token_id=_pad(tokenizer),
+            pad_token_id=pad_token_id(tokenizer),
         )
         answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
         for row, sample, answer in zip(rows, chosen, answers, strict=True):
@@ -123,8 +123,3 @@ def _by_length(samples: Sequence[EncodedSample], batch_size: int) -> Iterator[li
     order = sorted(range(len(samples)), key=lambda row: samples[row].length)
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
-
-
-def _pad(tokenizer: Any) -> int:
-    pad = tokenizer.pad_token_id
-    return int(tokenizer.eos_token_id if pad is None else pad)

@@ -20,7 +20,7 @@ from trainables.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from trainables.collate import EncodedSample, Encoder
+from trainables.collate import EncodedSample, Encoder, pad_token_id
 from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
@@ -128,7 +128,7 @@ class Workbench:
                     self._train,
                     seed=job.seed,
                     rungs=[rung for rung in job.rungs if rung > passed],
-                    pad_token_id=self._tokenizer.pad_token_id,
+                    pad_token_id=pad_token_id(self._tokenizer),
                     shard=self._shard,
                     resume=resume,
                 )

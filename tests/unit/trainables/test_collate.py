@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from tiny_models import IDS, encoder, samples
 
-from trainables.collate import EncodedSample, Encoder, collate
+from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
 from trainables.samples import Sample
 from trainables.tiny.build import IMAGE_TOKENS, build_processor, build_tokenizer
 
@@ -112,3 +113,8 @@ def test_inputs_per_token_and_per_image_are_told_apart() -> None:
     assert isinstance(sample, EncodedSample)
     assert set(sample.tokens) == {"input_ids", "attention_mask"}
     assert {name: tuple(t.shape) for name, t in sample.extras.items()} == {"pixel_values": (1, 3, 32, 32)}
+
+
+def test_padding_falls_back_to_the_end_of_sequence() -> None:
+    assert pad_token_id(SimpleNamespace(pad_token_id=None, eos_token_id=7)) == 7
+    assert pad_token_id(SimpleNamespace(pad_token_id=0, eos_token_id=7)) == 0
