@@ -48,6 +48,9 @@ def connected() -> Iterator[Mapping[str, float]]:
     os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
     import ray
 
+    # A failed trial is shown and recorded with its reason; Tune would print its traceback on top.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     address = cluster_address()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address:

@@ -143,8 +143,9 @@ def _rung(result: Mapping[str, Any]) -> Rung:
 
 def _reason(trial: Trial) -> str:
     """Return the last line of a trial's error, without the name of the exception's class."""
-    error = trial.get_error()
-    lines = str(error).strip().splitlines() if error is not None else []
+    # `Trial.get_error` reads the study's storage, where Tune copies the file only later.
+    file = trial.error_file
+    lines = Path(file).read_text(encoding="utf-8").strip().splitlines() if file else []
     if not lines:
         return "the trial's process ended without a word"
     kind, colon, rest = lines[-1].strip().partition(": ")
