@@ -1,0 +1,262 @@
+"""A whole study on a tiny model: Tune, Optuna, Ray Train and MLflow, and what they leave behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import ray
+import torch
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from PIL import Image
+from rich.console import Console
+from tiny_models import samples
+
+from search import cli
+from search.preparation import prepare
+from search.results import TrialResult, TrialState
+from search.runner import Outcome, run_study
+from search.study_file import load_study
+from search.tracking import prepare_store
+from spaces.recipe import Recipe
+from trainables.checkpoint import apply_delta
+from trainables.evaluation import Evaluation
+from trainables.model import load_model
+from trainables.workbench import Workbench
+
+pytestmark = [pytest.mark.usefixtures("_one_thread"), pytest.mark.timeout(300)]
+
+OPTUNA = {TrialState.COMPLETE: "COMPLETE", TrialState.PRUNED: "PRUNED", TrialState.FAILED: "FAIL"}
+MLFLOW = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
+
+
+def write_samples(path: Path, name: str, n: int, seed: int, **options: Any) -> str:
+    """Write a JSON Lines file of samples with their pictures beside it."""
+    lines = []
+    for number, sample in enumerate(samples(name, n, seed=seed, **options)):
+        row: dict[str, Any] = {"prompt": sample.prompt, "answer": sample.answer}
+        if sample.image is not None:
+            row["image"] = f"{path.stem}-{number}.png"
+            Image.fromarray(sample.image).save(path.parent / row["image"])  # type: ignore[arg-type]
+        lines.append(json.dumps(row) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path.name
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    """A folder with data and a study of four trials, whose first three are the presets.
+
+    `full` has a learning rate that no training survives, `projector` one at which nothing is learnt, and
+    `llm` learns the target, whose answer is always the same.
+    """
+    folder = tmp_path_factory.mktemp("home")
+    easy: dict[str, Any] = {"answers": ("yes",)}
+    study = {
+        "name": "made",
+        "model": {"path": str(base)},
+        "tasks": {
+            "easy": {
+                "train": write_samples(folder / "easy-train.jsonl", "easy", 16, 1, **easy),
+                "search": write_samples(folder / "easy-search.jsonl", "easy", 6, 2, **easy),
+            },
+            "kept": {"search": write_samples(folder / "kept.jsonl", "kept", 5, 3, images=False)},
+        },
+        "targets": ["easy"],
+        "held_out": ["kept"],
+        "space": {
+            "subsets": ["full", "llm", "projector"],
+            "learning_rate": [1.0e-2, 3.0e-2],
+            "learning_rate_of": {"full": [1e38, 1e38], "projector": [1.0e-6, 1.0e-5]},
+        },
+        "training": {"steps": 16, "batch_size": 4},
+        "evaluation": {"batch_size": 4, "drift_samples": 3},
+        "search": {"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
+        "resources": {"max_concurrent_trials": 1},
+        "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "tests"},
+        "output": str(folder / "runs"),
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(home: Path) -> Outcome:
+    config = load_study(home / "study.yaml")
+    prepare_store(config.tracking.uri)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        done = run_study(prepare(config), Console(quiet=True))
+    assert not ray.is_initialized()
+    return done
+
+
+def runs(home: Path, study: str) -> tuple[Run, list[Run]]:
+    """Return a study's parent run and the runs nested in it."""
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tests")
+    assert experiment is not None
+    found = list(client.search_runs([experiment.experiment_id]))
+    (parent,) = (r for r in found if r.data.tags.get("kind") == "study" and r.data.tags["study"] == study)
+    return parent, [r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+
+
+def test_each_trial_ends_as_it_must(outcome: Outcome) -> None:
+    trials = outcome.record.trials
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert [trial.preset for trial in trials] == ["paper_full", "paper_llm", "paper_projector", None]
+    failed, complete, pruned, _ = trials
+    assert (failed.state, failed.error) == (TrialState.FAILED, "loss is nan at step 2")
+    assert (complete.state, [rung.step for rung in complete.rungs]) == (TrialState.COMPLETE, [8, 16])
+    assert (pruned.state, [rung.step for rung in pruned.rungs]) == (TrialState.PRUNED, [8])
+    assert complete.last.score.target_gain == 100.0
+    assert outcome.warnings == ()
+
+
+def test_the_record_optuna_and_mlflow_agree_on_every_trial(outcome: Outcome, home: Path) -> None:
+    journal = JournalStorage(JournalFileBackend(str(outcome.folder.sampler)))
+    told = optuna.load_study(study_name="made", storage=journal).get_trials(deepcopy=False)
+    parent, nested = runs(home, "made")
+    recorded = {run.data.tags["trial_id"]: run for run in nested if run.data.tags["kind"] == "trial"}
+    trials = outcome.record.trials
+    assert len(told) == len(recorded) == len(trials) == 4
+    # With one trial at a time Optuna's order is the order of the starts.
+    for trial, frozen in zip(trials, told, strict=True):
+        run = recorded[trial.trial_id]
+        assert frozen.params["subset"] == run.data.params["subset"] == trial.recipe.subset
+        assert frozen.params["learning_rate"] == trial.recipe.learning_rate
+        assert frozen.state.name == OPTUNA[trial.state]
+        assert run.info.status == MLFLOW[trial.state]
+        assert run.data.tags["state"] == trial.state.value
+        assert run.data.tags.get("error") == trial.error
+        assert_scores_agree(trial, frozen.value, run.data.metrics)
+    assert parent.info.status == "FINISHED"
+    assert {run.info.status for run in nested} <= {"FINISHED", "KILLED", "FAILED"}
+
+
+def assert_scores_agree(trial: TrialResult, value: float | None, metrics: Mapping[str, float]) -> None:
+    if trial.state is TrialState.FAILED:
+        assert value is None
+        assert "score" not in metrics
+        return
+    assert value == trial.last.score.score == metrics["score"]
+    assert trial.last.metrics["target/easy"] == metrics["target/easy"]
+
+
+def test_every_file_is_there(outcome: Outcome, home: Path) -> None:
+    folder = home / "runs" / "made"
+    assert outcome.folder.root == folder
+    names = {path.name for path in folder.iterdir()}
+    assert {"study.yaml", "trials.csv", "recipe.yaml", "report.html", "selected", "trials"} <= names
+    rows = list(csv.DictReader((folder / "trials.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["state"] for row in rows] == [trial.state.value for trial in outcome.record.trials]
+    assert load_study(folder / "study.yaml") == outcome.record.config
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_the_recipe_file_names_the_winner(outcome: Outcome) -> None:
+    document = yaml.safe_load(outcome.folder.recipe.read_text(encoding="utf-8"))
+    winner = outcome.selection.winner
+    assert winner is not None
+    assert document["verdict"] == "use this recipe"
+    assert Recipe.from_dict(document["recipe"]) == winner.recipe
+    assert document["evidence"]["score"] == pytest.approx(winner.last.score.score, abs=1e-4)
+    assert sum(document["trials"].values()) == 4
+
+
+def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) -> None:
+    config = outcome.record.config
+    bench = Workbench(prepare(config).setup)
+    evaluations, _ = bench.evaluate()
+    assert evaluations == outcome.record.base
+    apply_delta(bench.model, outcome.folder.selected)
+    evaluations, _ = bench.evaluate()
+    winner = outcome.selection.winner
+    assert winner is not None
+    assert {name: evaluation.value for name, evaluation in evaluations.items()} == winner.last.values
+    file = outcome.folder.trials / winner.trial_id / f"evaluations_{winner.last.step:06d}.json"
+    stored = {name: Evaluation.from_dict(e) for name, e in json.loads(file.read_text()).items()}
+    assert evaluations == stored
+    untouched = load_model(config.model.path, dtype=torch.float32)
+    changed = {
+        name
+        for name, tensor in untouched.state_dict().items()
+        if not torch.equal(tensor, bench.model.state_dict()[name])
+    }
+    assert changed
+    assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
+
+
+def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
+    outcome: Outcome, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No recipe can forget less than -1000 points, so none is feasible: that is a verdict, not a failure."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status = cli.main(
+        [
+            "run",
+            str(home / "study.yaml"),
+            "name=second",
+            "search.trials=2",
+            "space.subsets=[llm]",
+            "space.learning_rate_of={}",
+            "objective.max_forgetting=-1000",
+        ]
+    )
+    assert status == 0
+    output = capsys.readouterr()
+    assert "keep the base" in output.out
+    assert output.err == ""
+    document = yaml.safe_load((home / "runs" / "second" / "recipe.yaml").read_text(encoding="utf-8"))
+    assert document["verdict"] == "keep the base"
+    assert document["recipe"] is None
+    assert document["trials"]["FAILED"] == 0
+    assert not (home / "runs" / "second" / "selected").exists()
+    assert (home / "runs" / "second" / "report.html").is_file()
+
+    cached = {}
+    for study in ("made", "second"):
+        (run,) = (r for r in runs(home, study)[1] if r.data.tags["kind"] == "base")
+        cached[study] = (run.data.tags["cached"], run.data.metrics["held_out/kept"])
+    value = outcome.record.base["kept"].value
+    assert cached == {"made": ("false", value), "second": ("true", value)}
+
+
+def test_a_study_whose_every_trial_fails_has_failed_and_says_why(
+    outcome: Outcome,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status = cli.main(
+        [
+            "run",
+            str(home / "study.yaml"),
+            "name=broken",
+            "search.trials=2",
+            "space.subsets=[full]",
+            "space.learning_rate_of={full: [1.0e+38, 1.0e+38]}",
+        ]
+    )
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error == "error: every trial failed; the first one: loss is nan at step 2\n"
+    assert [record for record in caplog.records if record.name.startswith("ray.tune")] == []
+    parent, nested = runs(home, "broken")
+    assert parent.info.status == "FAILED"
+    assert sorted(r.info.status for r in nested) == ["FAILED", "FAILED", "FINISHED"]
