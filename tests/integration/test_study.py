@@ -209,7 +209,7 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
             "run",
             str(home / "study.yaml"),
             "name=second",
-            "search.trials=2",
+            "search.trials=1",
             "space.subsets=[llm]",
             "space.learning_rate_of={}",
             "objective.max_forgetting=-1000",
@@ -248,7 +248,7 @@ def test_a_study_whose_every_trial_fails_has_failed_and_says_why(
             "run",
             str(home / "study.yaml"),
             "name=broken",
-            "search.trials=2",
+            "search.trials=1",
             "space.subsets=[full]",
             "space.learning_rate_of={full: [1.0e+38, 1.0e+38]}",
         ]
@@ -259,4 +259,4 @@ def test_a_study_whose_every_trial_fails_has_failed_and_says_why(
     assert [record for record in caplog.records if record.name.startswith("ray.tune")] == []
     parent, nested = runs(home, "broken")
     assert parent.info.status == "FAILED"
-    assert sorted(r.info.status for r in nested) == ["FAILED", "FAILED", "FINISHED"]
+    assert sorted(r.info.status for r in nested) == ["FAILED", "FINISHED"]
