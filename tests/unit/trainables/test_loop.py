@@ -116,7 +116,7 @@ def test_trains_the_subset_and_no_other_parameter(subset: str) -> None:
     model = llava()
     before = copied(model.state_dict())
     names = set(build_manifest(model, subset).names)
-    run(model, recipe(subset))
+    (progress,) = run(model, recipe(subset))
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     # The last vision layer feeds nothing (the features are those of the layer before it), the class token
     # is dropped from them, a key's bias cancels in the softmax, and of embeddings only those seen change.
@@ -124,6 +124,10 @@ def test_trains_the_subset_and_no_other_parameter(subset: str) -> None:
     idle = {n for n in names - changed if "layers.1." in n or "post_layernorm" in n or "k_proj.bias" in n}
     assert changed == names - idle
     assert changed
+    # Nor does anything else cost a gradient or a place in the checkpoint.
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == names
+    kept = {key.partition("/")[2] for key in progress.state if key.startswith("parameter/")}
+    assert kept == names
 
 
 @pytest.mark.parametrize("subset", ["full", "sa_proj"])
