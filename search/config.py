@@ -149,7 +149,9 @@ class SearchConfig(_Section):
     """How the space is searched."""
 
     trials: Count = Field(description="Number of trials, presets included.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of the sampler and of every trial.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="Seed of the sampler and of every trial."
+    )
     presets: bool = Field(
         True, description="Queue the published recipes first; they count as start-up trials."
     )

@@ -10,7 +10,9 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
+from search.config import SearchConfig
 from search.sampler import RecipeSampler
 from spaces.presets import preset_params
 from spaces.space import Bounds, RecipeSpace
@@ -173,6 +175,13 @@ def test_the_seed_decides_the_random_trials(tmp_path: Path) -> None:
         return [search.suggest(f"t{number}") for number in range(3)]
 
     assert drawn("a", 1) == drawn("b", 1) != drawn("c", 2)
+
+
+def test_every_seed_that_a_study_may_name_is_taken(tmp_path: Path) -> None:
+    largest = SearchConfig(trials=1, seed=2**32 - 1).seed
+    assert sampler(tmp_path / "journal", presets={}, seed=largest).suggest("t") is not None
+    with pytest.raises(ValidationError, match="less than 4294967296"):
+        SearchConfig(trials=1, seed=2**32)
 
 
 def test_the_model_takes_over_after_the_presets(journal: Path) -> None:
