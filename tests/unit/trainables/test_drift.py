@@ -16,13 +16,13 @@ def test_divergence_by_hand() -> None:
     """Two words. First sample, one token: p = (1/2, 1/2), q = (3/4, 1/4).
 
     KL(p || q) = 1/2 ln(2/3) + 1/2 ln 2 = 1/2 ln(4/3).
-    Second sample, two tokens: p = (1/4, 3/4), q = (1/2, 1/2) gives 1/4 ln(1/2) + 3/4 ln(3/2); then p = q.
+    Second sample, two tokens: p = (1/10, 9/10), q = (1/2, 1/2) gives 1/10 ln(1/5) + 9/10 ln(9/5); then p = q.
     The mean is over three tokens, not over two samples.
     """
-    base = [log_probs([0.5, 0.5]), log_probs([0.25, 0.75], [0.5, 0.5])]
+    base = [log_probs([0.5, 0.5]), log_probs([0.1, 0.9], [0.5, 0.5])]
     tuned = [log_probs([0.75, 0.25]), log_probs([0.5, 0.5], [0.5, 0.5])]
     first = 0.5 * math.log(4 / 3)
-    second = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+    second = 0.1 * math.log(0.2) + 0.9 * math.log(1.8)
     assert kl_divergence(base, tuned) == pytest.approx((first + second) / 3)
 
 
