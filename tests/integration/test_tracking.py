@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy
@@ -86,15 +87,19 @@ class Store:
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # A blank and a number sign: the folder's name must survive as part of an address.
-    file = tmp_path_factory.mktemp("a store #1") / "mlflow.db"
-    prepare_store(f"sqlite:///{file}")
+    # A blank, a number sign and a percent sign: the folder's name must survive as part of an address.
+    file = tmp_path_factory.mktemp("a store #1%41") / "mlflow.db"
+    prepare_store(address(file))
     return file
+
+
+def address(file: Path) -> str:
+    return f"sqlite:///{quote(str(file))}"
 
 
 @pytest.fixture
 def store(database: Path, request: pytest.FixtureRequest) -> Store:
-    return Store(f"sqlite:///{database}", request.node.name)
+    return Store(address(database), request.node.name)
 
 
 class TestStudyRun:
@@ -129,8 +134,9 @@ class TestStudyRun:
         assert parse_study(yaml.safe_load(Path(file).read_text()), "artifact") == study_config()
 
     def test_a_password_in_the_address_is_not_recorded(self, store: Store, tmp_path: Path) -> None:
-        tracker = StudyTracker(store.uri + "?user=http://me:secret@host", store.experiment)
-        run_id = tracker.start_study(study_config(), tags={}, fingerprints={})
+        uri = store.uri + "?user=http://me:secret@host"
+        tracker = StudyTracker(uri, store.experiment)
+        run_id = tracker.start_study(study_config(tracking={"uri": uri}), tags={}, fingerprints={})
         tracker.close()
         file = store.client.download_artifacts(run_id, "study.yaml", str(tmp_path))
         assert "secret" not in store.client.get_run(run_id).data.params["tracking.uri"]
@@ -144,7 +150,10 @@ class TestStudyRun:
         assert len(params) > 240
         assert [params[f"tasks.task{i}.search"] for i in range(60)] == [f"{i}.jsonl" for i in range(60)]
 
-    def test_artifacts_lie_beside_the_database(self, store: Store, database: Path, tmp_path: Path) -> None:
+    def test_artifacts_lie_beside_the_database(
+        self, store: Store, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
         (tmp_path / "report.html").write_text("<p>report")
         (tmp_path / "selected").mkdir()
         (tmp_path / "selected" / "manifest.json").write_text("{}")
@@ -155,7 +164,7 @@ class TestStudyRun:
         assert names == {"study.yaml", "report.html", "selected"}
         (report,) = database.parent.glob(f"mlruns/{store.experiment}/{run_id}/**/report.html")
         assert report.read_text() == "<p>report"
-        assert not Path("mlruns").exists()
+        assert not (tmp_path / "mlruns").exists()
 
     @pytest.mark.parametrize(("succeeded", "status"), [(True, "FINISHED"), (False, "FAILED")])
     def test_finish(self, store: Store, succeeded: bool, status: str) -> None:
@@ -301,7 +310,7 @@ class TestTrialRun:
 
 
 class TestRungs:
-    def test_a_hundred_fast_rungs_keep_their_order(self, store: Store) -> None:
+    def test_a_hundred_fast_rungs_keep_their_order(self, store: Store, database: Path) -> None:
         with store.study() as (tracker, _):
             tracker.start_trial("t_1", 0, RECIPE)
             started = time.monotonic()
@@ -312,7 +321,7 @@ class TestRungs:
         assert queued < 0.1  # writing them takes seconds
         run = store.trial("t_1")
         assert run.data.metrics == {"score": 50.0, "held_out/colour": 0.0}
-        connection = sqlite3.connect(store.uri.removeprefix("sqlite:///"))
+        connection = sqlite3.connect(database)
         written = connection.execute(
             "select step, value from metrics where run_uuid = ? and key = 'score' order by rowid",
             [run.info.run_id],
@@ -421,11 +430,10 @@ class TestPrepareStore:
         assert (done.stdout, done.stderr) == ("made\n", "")
         assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
 
-    def test_logging_levels_are_put_back(self, store: Store) -> None:
-        logger = logging.getLogger("mlflow.store.db.utils")
-        before = logger.level
+    def test_logging_levels_are_put_back(self, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG, "mlflow.store.db.utils")
         prepare_store(store.uri)
-        assert logger.level == before
+        assert logging.getLogger("mlflow.store.db.utils").level == logging.DEBUG
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -433,15 +441,10 @@ class TestPrepareStore:
         assert uri in self.refused(uri)
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
-    def test_a_database_that_cannot_be_written(self, database: Path) -> None:
-        uri = f"sqlite:///file:{database.name}?mode=ro&uri=true"
+    def test_a_database_that_cannot_be_written(self, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(database.parent)
         # Opened read-only, since a file's mode does not bind every user.
-        here = Path.cwd()
-        os.chdir(database.parent)
-        try:
-            assert "readonly" in self.refused(uri)
-        finally:
-            os.chdir(here)
+        assert "readonly" in self.refused(f"sqlite:///file:{database.name}?mode=ro&uri=true")
 
     def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
         file = tmp_path / "notes.txt"
