@@ -105,6 +105,17 @@ def test_a_used_workbench_measures_what_a_fresh_one_does(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_base_is_evaluated_for_drift_once_and_not_for_each_job(
+    prepared: WorkerSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, calls = Workbench(prepared), []
+    evaluate = bench.evaluate
+    monkeypatch.setattr(bench, "evaluate", lambda: calls.append(1) or evaluate())
+    for number in range(3):
+        list(bench.run(train_job(tmp_path / str(number), "down", rungs=(1,))))
+    assert len(calls) == 1 + 3
+
+
 def test_learns_what_can_be_learnt(used: Workbench, tmp_path: Path) -> None:
     (report,) = used.run(train_job(tmp_path, rungs=(12,)))
     assert report.evaluations["easy"].value == 100.0
