@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ Inputs = dict[str, Tensor]
 
 def tune(
     model: LlavaForConditionalGeneration,
-    processor: object,
+    processor: Any,
     name: str,
     steps: int,
     rate: float,
@@ -48,7 +49,7 @@ def tune(
     model.eval()
 
 
-def encode(processor: object, samples: list[Sample]) -> tuple[Inputs, Tensor]:
+def encode(processor: Any, samples: list[Sample]) -> tuple[Inputs, Tensor]:
     """Return the inputs of prompt and answer, and labels `[B, T]` that cover answer and `</s>` only."""
     eos = processor.tokenizer.eos_token
     texts = [prompt_text(processor, sample) + sample.answer + eos for sample in samples]
@@ -61,7 +62,7 @@ def encode(processor: object, samples: list[Sample]) -> tuple[Inputs, Tensor]:
     return inputs, labels
 
 
-def points(model: LlavaForConditionalGeneration, processor: object, limit: int) -> dict[str, float]:
+def points(model: LlavaForConditionalGeneration, processor: Any, limit: int) -> dict[str, float]:
     """Return the exact match of every task on its search split, in points."""
     right = {name: right_answers(model, processor, load_split(name, "search", limit)) for name in TASKS}
     return {name: 100 * sum(hits) / len(hits) for name, hits in right.items()}

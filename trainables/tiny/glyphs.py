@@ -16,10 +16,7 @@ ICONS = (
     *("heart", "star", "bell", "camera", "car", "key", "lock", "cloud"),
     *("tree", "house", "umbrella", "flag", "gift", "book", "phone"),
 )
-WORDS = (
-    *("red", "blue", "green", "gray", "black", "brown", "teal", "yes", "no", "up"),
-    *("down", "left", "right", "star", "bell", "car", "key", "tree", "gift", "moon"),
-)
+WORDS = ("red", "blue", "gray", "teal", "yes", "no", "up", "down", "left", "car", "key", "moon")
 DIRECTIONS = ("right", "up", "left", "down")
 
 _SIZES = (72, 80, 88, 96, 104)
@@ -103,7 +100,7 @@ def sign(pool: Split, index: int, rng: np.random.Generator) -> Item:
         width, height = (int(v) for v in rng.integers(10, 50, 2))
         shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
         shape((x, y, x + width, y + height), fill=any_colour(rng))
-    name, size = pick(rng, text_fonts(pool)), 52
+    name, size = pick(rng, text_fonts(pool)), 56
     while (box := text_font(name, size).getbbox(answer))[2] - box[0] > BIG - 16:
         size -= 2
     width, height = box[2] - box[0], box[3] - box[1]

@@ -85,8 +85,8 @@ _HELD_OUT = (
         role="held_out",
         description="Name what a grey crop of a photograph shows.",
         answers="brick, gravel, fur, stars, coins, page, moon",
-        source="photographs shipped with scikit-image (public domain, CC0 or BSD): every photograph is cut "
-        "into three disjoint areas for train, search and confirm; crops of one area overlap",
+        source="photographs shipped with scikit-image (CC0, public domain or no known restrictions): "
+        "every photograph is cut into three disjoint areas for train, search and confirm; crops of one area overlap",
     ),
     TinyTask(
         name="faces",
@@ -162,15 +162,15 @@ _TARGETS = (
         role="target",
         description="Answer questions on the brown stain in a micrograph of tissue.",
         answers="yes, no, up, down, left, right",
-        source="scikit-image's immunohistochemistry photograph (CC0): train, search and confirm are "
-        "disjoint areas, crops of one area overlap; answers come from the separated stain (colour "
+        source="scikit-image's immunohistochemistry photograph (no known restrictions): train, search and "
+        "confirm are disjoint areas, crops of one area overlap; answers come from the separated stain (colour "
         "deconvolution), not from a doctor",
     ),
     TinyTask(
         name="scene_text",
         role="target",
         description="Read the word on a sign in a cluttered scene.",
-        answers="one of 20 words",
+        answers="one of 12 words",
         source=_FONTS,
     ),
 )
