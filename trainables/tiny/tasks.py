@@ -86,7 +86,8 @@ _HELD_OUT = (
         description="Name what a grey crop of a photograph shows.",
         answers="brick, gravel, fur, stars, coins, page, moon",
         source="photographs shipped with scikit-image (CC0, public domain or no known restrictions): "
-        "every photograph is cut into three disjoint areas for train, search and confirm; crops of one area overlap",
+        "every photograph is cut into three disjoint areas for train, search and confirm; crops of "
+        "one area overlap",
     ),
     TinyTask(
         name="faces",
@@ -163,8 +164,8 @@ _TARGETS = (
         description="Answer questions on the brown stain in a micrograph of tissue.",
         answers="yes, no, up, down, left, right",
         source="scikit-image's immunohistochemistry photograph (no known restrictions): train, search and "
-        "confirm are disjoint areas, crops of one area overlap; answers come from the separated stain (colour "
-        "deconvolution), not from a doctor",
+        "confirm are disjoint areas, crops of one area overlap; answers come from the separated stain "
+        "(colour deconvolution), not from a doctor",
     ),
     TinyTask(
         name="scene_text",
