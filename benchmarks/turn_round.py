@@ -6,7 +6,9 @@ Two ways to run the same trials one after the other under Tune, in one run, alte
 - cold: one `TorchTrainer.fit()` in each trial, the documented pattern, with Tune's report callback.
 
 Both do the same work with the same `Workbench`. The driver takes the time at which it consumes a trial's last
-report; the worker sends the time at which its first optimiser step began.
+report; the worker sends the time at which its first optimiser step began. The cold side's figure holds, as it
+must, loading and one evaluation of the base (100 samples) per trial; the warm side's leaves out scoring and
+writing per-sample results, which a study's own `cost/turn_round_seconds` includes.
 """
 
 from __future__ import annotations

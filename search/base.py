@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from trainables.checkpoint import write_atomically
@@ -13,9 +13,15 @@ from trainables.jobs import WorkerSetup
 from trainables.samples import fingerprint
 
 
-def base_key(setup: WorkerSetup, model_fingerprint: str) -> str:
-    """Return the content hash of everything that the base's evaluation depends on."""
-    parts = [model_fingerprint, setup.dtype]
+def base_key(setup: WorkerSetup, model_fingerprint: str, environment: Iterable[str]) -> str:
+    """Return the content hash of everything that the base's evaluation depends on.
+
+    Args:
+        setup: Data and settings.
+        model_fingerprint: Content hash of the model.
+        environment: What else can change a float's last bits: devices, workers, versions.
+    """
+    parts = [model_fingerprint, setup.dtype, str(setup.eval_batch_size), *environment]
     parts += [f"{task.name} {task.metric} {fingerprint(task.search)}" for task in setup.tasks]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

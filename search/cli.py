@@ -136,7 +136,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     console.print(f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters")
     console.print(f"learn {', '.join(plan['targets'])}; keep {', '.join(plan['held_out'])}")
     console.print(
-        f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets; "
+        f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets, "
+        f"the first {plan['startup_trials']} start-up trials; "
         f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps, "
         f"batch size {plan['batch_size']}"
     )
@@ -146,7 +147,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         f"({each['cpus_per_worker']:g} CPU, {each['gpus_per_worker']:g} GPU)\n"
     )
     console.print(plan_table(plan))
-    console.print("\nmemory: weights, gradients and AdamW's moments, per worker; activations come on top")
+    console.print("\nmemory: weights, gradients, AdamW's moments and the saved base, per worker;")
+    console.print("activations come on top")
     return DONE
 
 

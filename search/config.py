@@ -76,7 +76,8 @@ class ModelConfig(_Section):
 
     path: str = Field(description="Hugging Face id, local folder, or the embedded model 'tiny-llava'.")
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Type of the weights in training and evaluation; bfloat16 rounds small steps away."
+        "float32",
+        description="Type of the weights in training and evaluation; bfloat16 rounds small steps away.",
     )
 
 
@@ -239,6 +240,11 @@ class StudyConfig(_Section):
             rungs.append(rung)
             rung *= factor
         return (*rungs, steps)
+
+    @property
+    def startup_trials(self) -> int:
+        """Fewest trials, presets included, before the sampler's model takes over from chance."""
+        return max(1, min(10, self.search.trials // 3))
 
     def recipe_space(self) -> RecipeSpace:
         """Return the space that the study searches."""

@@ -47,7 +47,8 @@ def check_encodable(tasks: tuple[TaskData, ...], encoder: Encoder) -> None:
     """
     for task in tasks:
         try:
-            encoder.encode(task.search[0])
+            for sample in (*task.train[:1], *task.search[:1]):
+                encoder.encode(sample)
         except ValueError as error:
             raise InputError(f"task {task.name!r}: {error}") from None
 

@@ -13,14 +13,13 @@ from spaces.presets import preset_params
 if TYPE_CHECKING:
     from trainables.manifest import TrainableManifest
 
-_ADAMW_BYTES = 2 * 4  # two fp32 moments an element
-
 
 def study_plan(config: StudyConfig, manifests: Mapping[str, TrainableManifest]) -> dict[str, Any]:
     """Return the plan as plain values.
 
-    Memory is what weights, gradients and AdamW's two moments take in bytes, per worker: each worker of a
-    trial holds a whole replica. Activations come on top; they depend on the samples.
+    Memory is what weights, gradients, AdamW's two moments and the saved copy of the trained parameters take
+    in bytes, per worker: each worker of a trial holds a whole replica. Activations come on top; they depend
+    on the samples.
 
     Args:
         config: The study.
@@ -42,7 +41,8 @@ def study_plan(config: StudyConfig, manifests: Mapping[str, TrainableManifest]) 
                 "learning_rate": [bounds.low, bounds.high],
                 "weights_bytes": manifest.total * item_bytes,
                 "gradient_bytes": manifest.bytes,
-                "optimizer_bytes": manifest.count * _ADAMW_BYTES if item_bytes == 4 else 2 * manifest.bytes,
+                "optimizer_bytes": 2 * manifest.bytes,
+                "saved_base_bytes": manifest.bytes,
             }
         )
     return {
@@ -53,6 +53,7 @@ def study_plan(config: StudyConfig, manifests: Mapping[str, TrainableManifest]) 
         "held_out": list(config.held_out),
         "trials": config.search.trials,
         "presets": list(presets),
+        "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
         "batch_size": config.training.batch_size,
         "per_trial": {
@@ -72,7 +73,8 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in plan["subsets"]:
         low, high = row["learning_rate"]
-        memory = row["weights_bytes"] + row["gradient_bytes"] + row["optimizer_bytes"]
+        parts = ("weights_bytes", "gradient_bytes", "optimizer_bytes", "saved_base_bytes")
+        memory = sum(row[part] for part in parts)
         table.add_row(
             row["subset"],
             f"{row['trained']:,}",

@@ -37,6 +37,7 @@ class TrialRecorder(Callback):
         folder: The folder under which each trial has its own.
         tracker: The MLflow record.
         progress: The display.
+        reclaim: Takes back what a failed trial's process may have died with, by trial id.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class TrialRecorder(Callback):
         folder: Path,
         tracker: StudyTracker,
         progress: StudyProgress,
+        reclaim: Callable[[str], object],
     ) -> None:
         self._recipe = recipe
         self._folder = folder
         self._tracker = tracker
         self._progress = progress
+        self._reclaim = reclaim
         self._open: dict[str, _Open] = {}
         self._started = 0
         self._ended: dict[str, TrialResult] = {}
@@ -95,11 +98,16 @@ class TrialRecorder(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Record the end of a trial that finished or was stopped by the scheduler."""
         rungs = self._open[trial.trial_id].rungs
-        finished = bool(rungs) and rungs[-1].progress == 1
+        if not rungs:
+            self._end(trial, TrialState.FAILED, error="the trial ended before its first rung")
+            return
+        finished = rungs[-1].progress == 1
         self._end(trial, TrialState.COMPLETE if finished else TrialState.PRUNED)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Record a failure with its reason."""
+        """Record a failure with its reason; Tune may not even have started the trial."""
+        self.on_trial_start(iteration, trials, trial)
+        self._reclaim(trial.trial_id)
         self._end(trial, TrialState.FAILED, error=_reason(trial))
 
     def _end(self, trial: Trial, state: TrialState, error: str | None = None) -> None:

@@ -78,7 +78,10 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         folder = StudyFolder(prepared.config.folder.absolute())
         _make_anew(folder.root)
         status.stop()
-        return _run_recorded(prepared, folder, placement, console)
+        try:
+            return _run_recorded(prepared, folder, placement, console)
+        except (ray.exceptions.RayError, ray.tune.TuneError) as error:
+            raise StudyFailed(str(error).strip().splitlines()[-1]) from error
 
 
 def _run_recorded(prepared: Prepared, folder: StudyFolder, placement: Placement, console: Console) -> Outcome:
@@ -113,6 +116,8 @@ def _run_recorded(prepared: Prepared, folder: StudyFolder, placement: Placement,
 def _make_anew(folder: Path) -> None:
     try:
         if folder.exists():
+            if not StudyFolder(folder).study.is_file() and any(folder.iterdir()):
+                raise InputError(f"output: {folder} is not a study's folder, so it is not replaced")
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     except OSError as error:
@@ -156,7 +161,7 @@ def _search(
         with console.status("loading the base model and evaluating it"):
             base, cached = cached_base(
                 config.folder.parent / ".cache",
-                base_key(prepared.setup, prepared.model_fingerprint),
+                base_key(prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with))),
                 partial(_measure_base, pool, shape),
             )
         tracker.log_base(base, cached)
@@ -208,7 +213,13 @@ def _tune(
         folder=str(folder.trials),
     )
     progress = StudyProgress(config.search.trials, console, max_forgetting=config.objective.max_forgetting)
-    recorder = TrialRecorder(recipe=space.recipe, folder=folder.trials, tracker=tracker, progress=progress)
+    recorder = TrialRecorder(
+        recipe=space.recipe,
+        folder=folder.trials,
+        tracker=tracker,
+        progress=progress,
+        reclaim=pool.reclaim.remote,
+    )
     sampler = RecipeSampler(
         space,
         presets=presets,
@@ -216,7 +227,7 @@ def _tune(
         storage=folder.sampler,
         study_name=config.name,
         seed=config.search.seed,
-        startup_trials=max(1, min(10, config.search.trials // 3)),
+        startup_trials=config.startup_trials,
     )
     trainable = tune.with_resources(
         tune.with_parameters(RecipeTrainable, context=context),
@@ -241,7 +252,15 @@ def _tune(
     )
     with progress:
         tuner.fit()
+    # Tune takes an interrupt for the end of the search.
+    if (ended := len(recorder.results)) < config.search.trials:
+        raise StudyFailed(f"stopped after {ended} of {config.search.trials} trials")
     return recorder
+
+
+def _numerics(made_with: Mapping[str, str]) -> list[str]:
+    """Return the versions that a model's output may depend on."""
+    return [f"{name} {made_with[name]}" for name in ("torch", "transformers") if name in made_with]
 
 
 def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:

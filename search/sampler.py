@@ -28,12 +28,12 @@ class RecipeSampler(OptunaSearch):
 
     Args:
         space: The recipes to choose from.
-        presets: Preset name -> parameter values, tried first; they are the sampler's start-up trials.
+        presets: Preset name -> parameter values, tried first; they count as start-up trials.
         violation: Held-out forgetting in points -> how far it exceeds its bound; at most 0 is feasible.
         storage: File of the Optuna study, kept for later reading.
         study_name: Name of the Optuna study.
         seed: Seed of the sampler.
-        startup_trials: Random trials before the model takes over, where there are no presets.
+        startup_trials: Fewest trials, presets included, before the model takes over from chance.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RecipeSampler(OptunaSearch):
                 group=True,
                 constant_liar=True,
                 seed=seed,
-                n_startup_trials=len(presets) or startup_trials,
+                n_startup_trials=max(len(presets), startup_trials),
             )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         super().__init__(

@@ -68,6 +68,7 @@ class WorkerGroup:
         self._handed_out = 0  # times that the open job was handed to workers
         self._reports: list[Report] = []
         self._asked = 0  # reports asked for, of the open job
+        self._cause = ""  # what the last worker said before it died
         self._turn_round: dict[str, float] = {}  # of the open job, as a metric
         self._trains = False  # whether the job that was opened last is a train job
         self._consumed_at: float | None = None  # when a train job's report was last taken
@@ -156,6 +157,7 @@ class WorkerGroup:
         self._reports = []
         self._asked = 0
         self._turn_round = {}
+        self._cause = ""
 
     # ---- for rank 0 of the workers
 
@@ -177,7 +179,7 @@ class WorkerGroup:
         """
         async with self._changed:
             if self._job is not None and self._handed_out > self._max_failures:
-                self._end_job(f"its workers died {self._handed_out} times")
+                self._end_job(f"its workers died {self._handed_out} times{self._cause}")
             self._changed.notify_all()
             await self._changed.wait_for(
                 lambda: self._closed or (self._job is not None and self._asked > len(self._reports))
@@ -209,6 +211,10 @@ class WorkerGroup:
             await self._changed.wait_for(lambda: sequence != self._sequence or self._asked > produced)
             return sequence == self._sequence
 
+    async def explain(self, cause: str) -> None:
+        """Note why a worker is about to die, for the message of a job that is given up."""
+        self._cause = f": {cause}"
+
     async def give_up(self, error: str) -> None:
         """Mark the group as unable to serve jobs, and tell whoever waits."""
         async with self._changed:
@@ -217,5 +223,6 @@ class WorkerGroup:
             self._changed.notify_all()
 
     def _end_job(self, error: str) -> None:
+        self._starts_without_report = 0
         self._reports.append(Report(step=0, done=True, error=error))
         self._job = None

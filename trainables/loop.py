@@ -47,12 +47,14 @@ class Progress:
         step: Optimiser steps done.
         losses: Mean loss per answer token of each step since the last rung, in nats.
         seconds: Training time since the last rung.
+        started_at: Wall-clock time at which the run's first optimiser step began.
         state: Tensors to go on from: trained parameters (`parameter/<name>`) and AdamW's moments.
     """
 
     step: int
     losses: tuple[float, ...]
     seconds: float
+    started_at: float
     state: Mapping[str, Tensor]
 
 
@@ -148,7 +150,7 @@ def fine_tune(
     # Some parameters of a subset may have no part in the forward pass, such as a vision tower's last norm.
     forward = DistributedDataParallel(model, find_unused_parameters=True) if shard.size > 1 else model
     losses: list[Tensor] = []
-    began = time.perf_counter()
+    started_at, began = time.time(), time.perf_counter()
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, recipe)
@@ -160,7 +162,11 @@ def fine_tune(
                 raise TrialFailed(f"loss is {values[first]} at step {step + 1 - len(values) + first + 1}")
             seconds = time.perf_counter() - began
             yield Progress(
-                step=step + 1, losses=values, seconds=seconds, state=_state(step + 1, trained, optimizer)
+                step=step + 1,
+                losses=values,
+                seconds=seconds,
+                started_at=started_at,
+                state=_state(step + 1, trained, optimizer),
             )
             losses.clear()
             began = time.perf_counter()

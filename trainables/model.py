@@ -16,6 +16,9 @@ from trainables import tiny
 
 EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
 
+# What `from_pretrained` may read: configuration, tokenizer and weights.
+_MODEL_FILES = {".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+
 
 class ModelError(ValueError):
     """A model can't be loaded; the message is one line that says which and why."""
@@ -85,7 +88,7 @@ def model_fingerprint(path: str) -> str:
         commit = getattr(load_config(path), "_commit_hash", None)
         return hashlib.sha256(f"{path}@{commit}".encode()).hexdigest()
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.suffix in {".json", ".safetensors", ".jinja", ".model", ".txt"}:
+        if file.is_file() and file.suffix in _MODEL_FILES:
             digest.update(os.fsencode(file.relative_to(folder)) + b"\0")
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -31,6 +31,7 @@ class _Member:
     lease: Lease
     shape: GroupShape
     busy: bool
+    holder: str = ""
 
 
 class WorkerPool:
@@ -54,8 +55,12 @@ class WorkerPool:
         self._members: dict[str, _Member] = {}
         self._changed = asyncio.Condition()
 
-    async def lease(self, shape: GroupShape) -> Lease:
+    async def lease(self, shape: GroupShape, holder: str = "") -> Lease:
         """Wait for a group of a shape: an idle one, a new one, or one that takes an idle other shape's place.
+
+        Args:
+            shape: What the group must be.
+            holder: Who leases it, for `reclaim`.
 
         Raises:
             ValueError: The pool's resources can't ever hold the shape.
@@ -67,10 +72,12 @@ class WorkerPool:
         async with self._changed:
             while True:
                 if (member := self._idle(shape)) is not None:
-                    member.busy = True
+                    member.busy, member.holder = True, holder
                     return member.lease
                 if self._fits(shape, list(self._members.values())):
-                    return self._start(shape, busy=True).lease
+                    member = self._start(shape, busy=True)
+                    member.holder = holder
+                    return member.lease
                 if (other := self._idle_other_than(shape)) is not None:
                     del self._members[other.lease.name]
                     await self._end(other)
@@ -92,6 +99,12 @@ class WorkerPool:
                     del self._members[name]
                     await self._end(member)
             self._changed.notify_all()
+
+    async def reclaim(self, holder: str) -> None:
+        """End the groups that a holder died with; without leases of its own, nothing happens."""
+        held = [m.lease.name for m in self._members.values() if m.busy and m.holder == holder]
+        for name in held:
+            await self.release(name, usable=False)
 
     async def warm_up(self, shape: GroupShape, count: int) -> None:
         """Start up to `count` groups of a shape, as far as they fit, without waiting for them."""

@@ -69,10 +69,10 @@ class RecipeTrainable(tune.Trainable):
         Raises:
             TrialError: The job failed.
         """
-        if self._lease is None:
-            self._submit()
-        assert self._lease is not None
         try:
+            if self._lease is None:
+                self._submit()
+            assert self._lease is not None
             report: Report = ray.get(self._lease.group.next_report.remote(self._sequence))
         except ray.exceptions.RayError as error:
             self._finish(usable=False)
@@ -111,7 +111,7 @@ class RecipeTrainable(tune.Trainable):
         self._pointer: Pointer | None = None
 
     def _submit(self) -> None:
-        self._lease = ray.get(self._context.pool.lease.remote(self._context.shape))
+        self._lease = ray.get(self._context.pool.lease.remote(self._context.shape, self.trial_id))
         job = TrainJob(
             trial_id=self.trial_id,
             recipe=self._recipe,

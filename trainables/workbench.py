@@ -25,7 +25,7 @@ from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
 from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, WorkerSetup
-from trainables.loop import Progress, Shard, fine_tune
+from trainables.loop import Progress, Shard, TrialFailed, fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model, load_processor
 from trainables.restore import borrowed
@@ -112,6 +112,8 @@ class Workbench:
     def _train_job(self, job: TrainJob) -> Iterator[Report]:
         if self._base_log_probs is None:
             _, self._base_log_probs = self.evaluate()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         manifest = build_manifest(self.model, job.recipe.subset)
         resume = _load_or_restart(job.resume)
         previous: Pointer | None = None
@@ -134,7 +136,6 @@ class Workbench:
                 )
             ) as run,
         ):
-            started_at = time.time()
             train_seconds = eval_seconds = 0.0
             try:
                 for progress in run:
@@ -143,8 +144,9 @@ class Workbench:
                     evaluations, drift = self._evaluate_tuned()
                     eval_seconds += time.perf_counter() - began
                     done = progress.step == job.rungs[-1]
-                    first, previous = pointer is None, pointer or job.resume
-                    pointer = self._save(job, progress)
+                    first = pointer is None
+                    saved = self._save(job, progress)
+                    previous, pointer = pointer or job.resume, saved
                     yield Report(
                         step=progress.step,
                         done=done,
@@ -157,15 +159,15 @@ class Workbench:
                         },
                         manifest=manifest.to_dict() if first else None,
                         checkpoint=pointer,
-                        started_at=started_at if first else None,
+                        started_at=progress.started_at if first else None,
                     )
-                    _remove(previous)
+                    self._remove(previous)
                     previous = None
-            finally:
-                # No run goes on from here: neither the rung before nor the optimiser's tensors are of use.
-                _remove(previous)
-                if pointer is not None:
-                    keep_parameters_only(Path(pointer.path))
+            except (GeneratorExit, TrialFailed):
+                self._settle(previous, pointer)
+                raise
+            # Any other error may be a dead peer's, after which the run goes on from the last checkpoint.
+            self._settle(previous, pointer)
 
     def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
         assert self._base_log_probs is not None
@@ -194,6 +196,17 @@ class Workbench:
         path = Path(job.folder) / f"step_{progress.step:06d}.safetensors"
         return save_checkpoint(path, progress.state, progress.step)
 
+    def _remove(self, pointer: Pointer | None) -> None:
+        """Delete a rung's tensors, on the rank that writes them."""
+        if pointer is not None and self._shard.rank == 0:
+            Path(pointer.path).unlink(missing_ok=True)
+
+    def _settle(self, previous: Pointer | None, last: Pointer | None) -> None:
+        """Keep a trial's last parameters alone: no run goes on from its earlier rung or optimiser."""
+        self._remove(previous)
+        if last is not None:
+            keep_parameters_only(Path(last.path))
+
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"
         gpus = self._shard.size if on_gpu else 0
@@ -218,12 +231,7 @@ def _load_or_restart(pointer: Pointer | None) -> Mapping[str, Tensor] | None:
         return None
 
 
-def _remove(pointer: Pointer | None) -> None:
-    """Delete the tensors of a rung, on the rank that wrote them."""
-    if pointer is not None:
-        Path(pointer.path).unlink(missing_ok=True)
-
-
 def _peak_resident_bytes() -> int:
-    """Return the peak resident set of this process, since its start."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the peak resident set of this process since its start; macOS counts bytes, Linux KiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

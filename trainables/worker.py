@@ -37,6 +37,10 @@ class Mailbox:
         """Hand over a report; return whether to go on with this job."""
         return bool(self._shared(lambda: ray.get(self._group.report.remote(sequence, report))))
 
+    def explain(self, cause: str) -> None:
+        """Tell why this rank is about to die; any rank may."""
+        ray.get(self._group.explain.remote(cause))
+
     def _shared(self, ask: Any) -> Any:
         answer = [ask() if self._shard.rank == 0 else None]
         if self._control is not None:
@@ -56,8 +60,8 @@ def worker_loop(config: dict[str, Any]) -> None:
     shard = Shard(context.get_world_rank(), context.get_world_size())
     try:
         workbench = Workbench(setup, ray.train.torch.get_device(), shard)
-    except (ValueError, OSError) as error:
-        # The same input fails again after a restart, so the group gives up at once.
+    except Exception as error:
+        # What can't be loaded once can't be loaded after a restart either, so the group gives up at once.
         ray.get(group.give_up.remote(_one_line(error)))
         return
     mailbox = Mailbox(group, shard)
@@ -79,6 +83,7 @@ def _serve(workbench: Workbench, mailbox: Mailbox, shard: Shard, sequence: int, 
         # The trial's boundary. Alone, a worker has left nothing behind and can serve the next job; among
         # several, the others wait in a collective, and only a restart of the group brings them together.
         if shard.size > 1:
+            mailbox.explain(_one_line(failure))
             raise
         error = _one_line(failure)
     if torch.cuda.is_available():

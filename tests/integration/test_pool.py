@@ -68,14 +68,17 @@ def test_leases_groups_and_frees_what_they_took(make_pool: Callable[..., Any]) -
     assert evaluated(first) == 2
 
     # The other shape fits only where the first group is.
-    other = pool.lease.remote(HALVES)
+    other = pool.lease.remote(HALVES, "trial")
     assert waits(other)
     ray.get(pool.release.remote(first.name))
     leased = ray.get(other, timeout=90)
     assert leased.name != first.name
     assert evaluated(leased) == 2
 
-    ray.get(pool.release.remote(leased.name))
+    ray.get(pool.reclaim.remote("another trial"))
+    assert evaluated(leased) == 2, "a lease was taken from a holder that lives"
+    ray.get(pool.reclaim.remote("trial"))
+    assert ray.get(pool.__ray_call__.remote(lambda actor: list(actor._members))) == []
     ray.get(pool.close.remote(), timeout=120)
     deadline = time.monotonic() + 30
     while (left := ray.available_resources().get("CPU", 0)) != before:

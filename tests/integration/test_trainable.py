@@ -171,3 +171,14 @@ def test_a_group_that_dies_fails_the_trial_and_leaves_the_pool(pool: Any, tmp_pa
         trial.step()
     # Its place is free for a new group.
     assert ray.get(pool.__ray_call__.remote(lambda actor: list(actor._members))) == []
+
+
+def test_a_group_that_died_while_idle_fails_one_trial_and_is_replaced(pool: Any, tmp_path: Path) -> None:
+    lease = ray.get(pool.lease.remote(GroupShape()), timeout=60)
+    ray.get(pool.release.remote(lease.name))
+    ray.kill(lease.group)
+    with pytest.raises(TrialError, match="the worker group failed"):
+        make(pool, tmp_path / "first", config()).step()
+    trial = make(pool, tmp_path / "second", config())
+    assert trial.step()["step"] == RUNGS[0]
+    trial.cleanup()

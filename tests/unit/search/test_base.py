@@ -52,31 +52,43 @@ def test_a_failed_measurement_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+HERE = ("1 worker", "torch 2")
+
+
 def test_the_key_follows_what_the_evaluation_depends_on() -> None:
-    key = base_key(SETUP, "fingerprint")
-    assert base_key(setup(Path("model")), "fingerprint") == key
+    key = base_key(SETUP, "fingerprint", HERE)
+    assert base_key(setup(Path("model")), "fingerprint", HERE) == key
     target, kept = SETUP.tasks
     others = {
-        "model": base_key(SETUP, "another"),
-        "dtype": base_key(replace(SETUP, dtype="bfloat16"), "fingerprint"),
-        "samples": base_key(replace(SETUP, tasks=(target, task("kept", "held_out", n=4))), "fingerprint"),
+        "model": base_key(SETUP, "another", HERE),
+        "dtype": base_key(replace(SETUP, dtype="bfloat16"), "fingerprint", HERE),
+        "samples": base_key(
+            replace(SETUP, tasks=(target, task("kept", "held_out", n=4))), "fingerprint", HERE
+        ),
         "answers": base_key(
-            replace(SETUP, tasks=(target, task("kept", "held_out", n=5, answers=("no",)))), "fingerprint"
+            replace(SETUP, tasks=(target, task("kept", "held_out", n=5, answers=("no",)))),
+            "fingerprint",
+            HERE,
         ),
         "metric": base_key(
-            replace(SETUP, tasks=(target, replace(kept, metric="normalized_exact_match"))), "fingerprint"
+            replace(SETUP, tasks=(target, replace(kept, metric="normalized_exact_match"))),
+            "fingerprint",
+            HERE,
         ),
-        "tasks": base_key(replace(SETUP, tasks=(target,)), "fingerprint"),
-        "name": base_key(replace(SETUP, tasks=(target, replace(kept, name="renamed"))), "fingerprint"),
+        "tasks": base_key(replace(SETUP, tasks=(target,)), "fingerprint", HERE),
+        "batch": base_key(replace(SETUP, eval_batch_size=SETUP.eval_batch_size + 1), "fingerprint", HERE),
+        "environment": base_key(SETUP, "fingerprint", ("1 worker", "torch 3")),
+        "name": base_key(replace(SETUP, tasks=(target, replace(kept, name="renamed"))), "fingerprint", HERE),
     }
     assert key not in others.values()
     assert len(set(others.values())) == len(others)
 
 
 def test_the_key_does_not_follow_what_only_training_depends_on() -> None:
-    key = base_key(SETUP, "fingerprint")
+    key = base_key(SETUP, "fingerprint", HERE)
     target, kept = SETUP.tasks
     assert (
-        base_key(replace(SETUP, tasks=(replace(target, train=target.train[:1]), kept)), "fingerprint") == key
+        base_key(replace(SETUP, tasks=(replace(target, train=target.train[:1]), kept)), "fingerprint", HERE)
+        == key
     )
-    assert base_key(replace(SETUP, threads=8, model="elsewhere/same-content"), "fingerprint") == key
+    assert base_key(replace(SETUP, threads=8, model="elsewhere/same-content"), "fingerprint", HERE) == key
