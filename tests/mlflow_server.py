@@ -42,7 +42,7 @@ def mlflow_server(folder: Path, database: Path | None = None) -> Iterator[tuple[
             command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while True:
             try:
                 prepare_store(f"http://127.0.0.1:{port}")

@@ -167,7 +167,7 @@ def test_the_ui_command_serves_mlflow_on_the_studys_store(finished: Finished, br
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while True:
             assert server.poll() is None, "the server ended"
             assert time.monotonic() < deadline, "the server did not answer"
