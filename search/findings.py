@@ -258,6 +258,8 @@ def _runner_up(record: StudyRecord, selection: Selection) -> str:
         f"The runner-up, trial {second.number} ({second.recipe.subset} at "
         f"{wording.rate(second.recipe.learning_rate)}), scored {wording.points(second.last.score.score)}"
     )
+    if lead == 0:
+        return f"{text}, too: a tie."
     if not math.isfinite(error):
         return f"{text}."
     compared = "less" if lead < error else "more"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,8 @@ from trainables.group import GroupShape
 from trainables.jobs import EvaluateJob, Report
 from trainables.pool import Lease, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext
+
+_LITTLE_TO_LOSE = 10.0  # points; a held-out task that starts below this says little about forgetting
 
 
 class StudyFailed(RuntimeError):
@@ -158,13 +160,16 @@ def _search(
     )
     try:
         pool.warm_up.remote(shape, placement.concurrency)
-        with console.status("loading the base model and evaluating it"):
+        console.print("loading the base model into its worker groups and evaluating it")
+        with console.status("loading and evaluating the base model"):
             base, cached = cached_base(
                 config.folder.parent / ".cache",
                 base_key(prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with))),
                 partial(_measure_base, pool, shape),
             )
         tracker.log_base(base, cached)
+        for line in base_lines(config, base):
+            console.print(line)
         objective = Objective(
             base={task: evaluation.value for task, evaluation in base.items()},
             targets=config.targets,
@@ -256,6 +261,19 @@ def _tune(
     if (ended := len(recorder.results)) < config.search.trials:
         raise StudyFailed(f"stopped after {ended} of {config.search.trials} trials")
     return recorder
+
+
+def base_lines(config: StudyConfig, base: Mapping[str, Evaluation]) -> list[str]:
+    """Return what the untouched model scores, and which held-out tasks have next to nothing to lose."""
+
+    def scores(tasks: Iterable[str]) -> str:
+        return ", ".join(f"{task} {base[task].value:.1f}" for task in tasks)
+
+    lines = [f"base, in points: {scores(config.targets)}; held out: {scores(config.held_out)}"]
+    low = [task for task in config.held_out if base[task].value < _LITTLE_TO_LOSE]
+    if low:
+        lines.append(f"warning: held-out {scores(low)}: a skill that the base lacks can't be forgotten")
+    return lines
 
 
 def _numerics(made_with: Mapping[str, str]) -> list[str]:

@@ -40,7 +40,7 @@ def _recipe_table(winner: TrialResult) -> Table:
     rows = [
         ("subset", recipe.subset),
         ("learning rate", f"{recipe.learning_rate:.3g}"),
-        ("steps", f"{recipe.steps} of {recipe.batch_size} samples, {recipe.schedule}"),
+        ("steps", f"{recipe.steps}, of {recipe.batch_size} samples each, {recipe.schedule}"),
         ("trained", f"{last.metrics['cost/trainable_parameters']:,.0f} parameters"),
         ("target gain", f"{last.score.target_gain:+.1f} points"),
         ("forgetting", f"{last.score.held_out_forgetting:+.1f} points on average"),

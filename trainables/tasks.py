@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 
+from PIL import Image
+
 from spaces.nearest import did_you_mean
 from trainables import tiny
 from trainables.samples import Sample, Split
@@ -101,6 +103,15 @@ def resolve_tasks(names: Sequence[str], own: Mapping[str, Task]) -> dict[str, Ta
     return resolved
 
 
+def _check_image(path: Path, where: str) -> None:
+    """Read an image's header, which is enough to tell it from another kind of file."""
+    try:
+        with Image.open(path):
+            pass
+    except OSError:
+        raise ValueError(f"{where}: not a readable image: {path}") from None
+
+
 def _parse_line(line: str, path: Path, number: int, default_id: str) -> Sample:
     where = f"{path}:{number}"
     try:
@@ -124,4 +135,5 @@ def _parse_line(line: str, path: Path, number: int, default_id: str) -> Sample:
         image = path.parent / image
         if not image.is_file():
             raise ValueError(f"{where}: no such image: {image}")
+        _check_image(image, where)
     return Sample(id=str(row.get("id", default_id)), prompt=row["prompt"], answer=row["answer"], image=image)

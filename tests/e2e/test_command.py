@@ -12,11 +12,10 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import ROOT, Browser
 from mlflow_server import free_port
 
 from search.cli import main
@@ -24,6 +23,10 @@ from trainables.checkpoint import apply_delta
 from trainables.jobs import WorkerSetup
 from trainables.workbench import Workbench
 
+if TYPE_CHECKING:
+    from conftest import Browser
+
+ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "examples" / "quickstart.yaml"
 TRIALS = 4
 REDUCED = (

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from search.handover import StudyFolder
-from search.runner import _make_anew
-from search.study_file import InputError
+from search.runner import _make_anew, base_lines
+from search.study_file import InputError, load_study
+from trainables.evaluation import Evaluation
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_only_a_studys_own_folder_is_replaced(tmp_path: Path) -> None:
@@ -25,3 +28,14 @@ def test_an_earlier_run_is_replaced_by_an_empty_folder(tmp_path: Path) -> None:
     (earlier / "trials.csv").write_text("old")
     _make_anew(earlier)
     assert list(earlier.iterdir()) == []
+
+
+def test_a_held_out_task_that_the_base_lacks_is_pointed_out() -> None:
+    config = load_study(ROOT / "examples" / "quickstart.yaml", ["held_out=[digits, bars]"])
+    scores = {"counting": (0.0, 0.0), "digits": (100.0, 0.0), "bars": (0.0, 0.0)}
+    base = {task: Evaluation(task=task, scores=points) for task, points in scores.items()}
+    first, warning = base_lines(config, base)
+    assert first == "base, in points: counting 0.0; held out: digits 50.0, bars 0.0"
+    assert warning.startswith("warning: held-out bars 0.0:")
+    base["bars"] = base["digits"]
+    assert len(base_lines(config, base)) == 1

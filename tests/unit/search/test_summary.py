@@ -44,7 +44,7 @@ def test_shows_the_selected_recipe_and_where_to_look(tmp_path: Path, monkeypatch
     lines = {line.strip("│ ").split("  ")[0]: line.strip("│ ") for line in text.splitlines()}
     assert lines["subset"].endswith("gate_up")
     assert lines["learning rate"].endswith("0.001")
-    assert lines["steps"].endswith("40 of 8 samples, cosine")
+    assert lines["steps"].endswith("40, of 8 samples each, cosine")
     assert lines["trained"].endswith("1,000 parameters")
     assert lines["target gain"].endswith("+20.0 points")
     assert lines["forgetting"].endswith("+2.0 points on average")

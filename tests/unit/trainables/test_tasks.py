@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from trainables import tiny
 from trainables.tasks import EmbeddedTask, FileTask, resolve_tasks
@@ -26,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 class TestFileTask:
     def test_a_line_is_a_sample(self, file: Path) -> None:
-        (file.parent / "owl.png").write_bytes(b"pixels")
+        Image.new("RGB", (4, 4)).save(file.parent / "owl.png")
         file.write_text(
             '{"prompt": "Which bird?", "answer": "owl", "image": "owl.png", "id": 7}\n'
             "\n"
@@ -85,6 +86,13 @@ class TestFileTask:
         with pytest.raises(ValueError, match="no such image") as caught:
             task(file).load("search")
         assert str(caught.value) == f"{file}:1: no such image: {file.parent / 'gone.png'}"
+
+    def test_a_file_that_is_no_image_is_named(self, file: Path) -> None:
+        (file.parent / "bad.png").write_text("not a picture")
+        file.write_text('{"prompt": "p", "answer": "a", "image": "bad.png"}')
+        with pytest.raises(ValueError, match="not a readable image") as caught:
+            task(file).load("search")
+        assert str(caught.value) == f"{file}:1: not a readable image: {file.parent / 'bad.png'}"
 
     @pytest.mark.parametrize("content", ["", "\n \n"])
     def test_an_empty_file(self, file: Path, content: str) -> None:
