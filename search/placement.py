@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 DRIVER_RESOURCE = "train_driver"
@@ -36,6 +36,7 @@ def place(
     gpus: float,
     trials: int,
     limit: int | None,
+    nodes: Sequence[Mapping[str, float]] = (),
 ) -> Placement:
     """Compute the concurrency from a cluster's resources.
 
@@ -50,6 +51,7 @@ def place(
         gpus: GPUs per worker.
         trials: Trials of the study.
         limit: Bound on trials at a time, or None.
+        nodes: Resources of each node, since a worker must fit on one; none takes the cluster as one node.
 
     Raises:
         ValueError: Not even one trial fits.
@@ -61,12 +63,15 @@ def place(
         bounds.append(int(drivers))
     if gpus:
         bounds.append(math.floor(cluster.get("GPU", 0) / (workers * gpus) + 1e-9))
+    if nodes:
+        bounds.append(sum(_workers_on(node, cpus + driver_cpu, gpus) for node in nodes) // workers)
     concurrency = min(bounds)
     if concurrency < 1:
         driver = f" and {driver_cpu:g} CPU for its driver" if driver_cpu else ""
         raise ValueError(
             f"resources: a trial needs {workers} worker(s) x ({cpus:g} CPU, {gpus:g} GPU){driver}, "
             f"and there are {cluster_cpus:g} CPU and {cluster.get('GPU', 0):g} GPU"
+            + (f" on {len(nodes)} nodes" if len(nodes) > 1 else "")
         )
     return Placement(
         concurrency=concurrency,
@@ -74,3 +79,9 @@ def place(
         pool_cpus=cluster_cpus - driver_cpu * concurrency,
         pool_gpus=cluster.get("GPU", 0),
     )
+
+
+def _workers_on(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Return how many workers fit on one node."""
+    by_cpu = math.floor(node.get("CPU", 0) / cpus + 1e-9)
+    return min(by_cpu, math.floor(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu

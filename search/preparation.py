@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,12 +80,15 @@ def check_resources(config: StudyConfig, address: str | None) -> None:
         raise InputError(f"RAY_ADDRESS: {cluster.detail}: {cluster.fix}")
 
 
-def place_study(config: StudyConfig, available: Mapping[str, float]) -> Placement:
+def place_study(
+    config: StudyConfig, available: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
+) -> Placement:
     """Return what the study takes from a cluster.
 
     Args:
         config: The study.
         available: The cluster's total resources.
+        nodes: The resources of each of its nodes; none takes it as one node.
 
     Raises:
         InputError: Not even one trial fits.
@@ -99,6 +102,7 @@ def place_study(config: StudyConfig, available: Mapping[str, float]) -> Placemen
             gpus=resources.gpus_per_worker,
             trials=config.search.trials,
             limit=resources.max_concurrent_trials,
+            nodes=nodes,
         )
     except ValueError as error:
         raise InputError(str(error)) from None

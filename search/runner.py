@@ -76,7 +76,8 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         StudyFailed: The base could not be evaluated, or every trial failed.
     """
     with console.status("starting Ray") as status, connected() as cluster:
-        placement = place_study(prepared.config, cluster)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        placement = place_study(prepared.config, cluster, nodes)
         folder = StudyFolder(prepared.config.folder.absolute())
         _make_anew(folder.root)
         status.stop()

@@ -107,3 +107,15 @@ def test_groups_and_drivers_fit_together_and_no_more_would(
     assert placed.concurrency * workers * cpus <= placed.pool_cpus + 1e-6
     assert placed.concurrency * workers * gpus <= placed.pool_gpus + 1e-6
     assert math.isfinite(placed.pool_cpus)
+
+
+def test_a_worker_must_fit_on_one_node() -> None:
+    # 16 GPUs are five times three, but each node of four holds only one worker of three.
+    node = {"CPU": 32.0, "GPU": 4.0}
+    cluster = {"CPU": 128.0, "GPU": 16.0, "train_driver": 100.0}
+    asked = {"cpus": 1.0, "gpus": 3.0, "trials": 50, "limit": None}
+    assert place(cluster, workers=1, **asked).concurrency == 5
+    assert place(cluster, workers=1, nodes=[node] * 4, **asked).concurrency == 4
+    assert place(cluster, workers=2, nodes=[node] * 4, **asked).concurrency == 2
+    with pytest.raises(ValueError, match="on 4 nodes"):
+        place(cluster, workers=5, nodes=[node] * 4, **asked)
