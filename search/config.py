@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from spaces.presets import preset_params
 from spaces.recipe import Schedule
 from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import roles_of
@@ -259,6 +260,12 @@ class StudyConfig(_Section):
             weight_decay=self.training.weight_decay,
             max_grad_norm=self.training.max_grad_norm,
         )
+
+    def queued_presets(self) -> dict[str, dict[str, Any]]:
+        """Return the presets that are tried first, as parameter values by name; none where switched off."""
+        if not self.search.presets:
+            return {}
+        return preset_params(self.recipe_space(), self.search.preset_learning_rate)
 
     def resolved_tasks(self) -> dict[str, Task]:
         """Return every target and held-out task by name, targets first.

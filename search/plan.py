@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from search.config import StudyConfig
-from spaces.presets import preset_params
 
 if TYPE_CHECKING:
     from trainables.manifest import TrainableManifest
@@ -26,7 +25,7 @@ def study_plan(config: StudyConfig, manifests: Mapping[str, TrainableManifest]) 
         manifests: Subset -> what it trains.
     """
     space = config.recipe_space()
-    presets = preset_params(space, config.search.preset_learning_rate) if config.search.presets else {}
+    presets = config.queued_presets()
     subsets = []
     for subset, manifest in manifests.items():
         bounds = space.bounds(subset)

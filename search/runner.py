@@ -32,7 +32,6 @@ from search.selection import Selection, select
 from search.study_file import InputError, dump_study
 from search.tracking import StudyTracker
 from search.versions import versions
-from spaces.presets import preset_params
 from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
 from trainables.group import GroupShape
@@ -208,7 +207,7 @@ def _tune(
 ) -> TrialRecorder:
     """Let Tune and Optuna run the trials; return the recorder that followed them."""
     space = config.recipe_space()
-    presets = preset_params(space, config.search.preset_learning_rate) if config.search.presets else {}
+    presets = config.queued_presets()
     context = TrialContext(
         pool=pool,
         shape=shape,
