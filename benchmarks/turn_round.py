@@ -33,7 +33,7 @@ from benchmarks.machine import spread, write_results
 from search.cluster import connected
 from search.placement import DRIVER_RESOURCE
 from spaces.recipe import Recipe
-from trainables.group import GroupShape
+from trainables.execution import Execution, GroupShape
 from trainables.jobs import TaskData, TrainJob, WorkerSetup
 from trainables.pool import WorkerPool
 from trainables.tasks import resolve_tasks
@@ -98,13 +98,13 @@ def recipe(config: dict[str, Any]) -> Recipe:
 
 def warm(worker_setup: WorkerSetup, folder: Path, trials: int) -> list[float]:
     """Run trials in one warm group; return the turn-rounds between them."""
-    shape = GroupShape(workers=1, cpus=1, gpus=0)
+    execution = Execution(shape=GroupShape(workers=1, cpus=1, gpus=0))
     pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
         worker_setup, 2, 0, str(folder / "ray"), 0
     )
     context = TrialContext(
         pool=pool,
-        shape=shape,
+        executions=dict.fromkeys(SUBSETS, execution),
         recipe=recipe,
         score=dict,
         seed=0,

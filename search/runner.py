@@ -34,7 +34,7 @@ from search.tracking import StudyTracker
 from search.versions import versions
 from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
-from trainables.group import GroupShape
+from trainables.execution import Execution, GroupShape
 from trainables.jobs import EvaluateJob, Report
 from trainables.pool import Lease, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext
@@ -210,7 +210,7 @@ def _tune(
     presets = config.queued_presets()
     context = TrialContext(
         pool=pool,
-        shape=shape,
+        executions={subset: Execution(shape=shape) for subset in config.space.subsets},
         recipe=space.recipe,
         score=partial(score_metrics, objective=objective),
         seed=config.search.seed,

@@ -10,34 +10,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from trainables.execution import GroupShape
 from trainables.jobs import Job, Report, TrainJob, WorkerSetup
 from trainables.worker import worker_loop
 
 
 class GroupFailed(RuntimeError):
     """A worker group can serve no more jobs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupShape:
-    """What one worker group takes from the cluster.
-
-    Attributes:
-        workers: Ray Train workers that train one trial together.
-        cpus: CPU cores per worker.
-        gpus: GPUs per worker.
-    """
-
-    workers: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
 
 
 class WorkerGroup:

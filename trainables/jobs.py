@@ -63,6 +63,8 @@ class TrainJob:
         seed: Fixes the order of the data.
         rungs: Optimiser steps to evaluate and report at, rising.
         folder: The trial's folder on storage that every worker shares.
+        micro_batch_size: Samples per forward pass and worker; None takes a worker's whole share at once.
+        activation_checkpointing: Whether activations are computed again in the backward pass.
         resume: A checkpoint to go on from.
     """
 
@@ -71,6 +73,8 @@ class TrainJob:
     seed: int
     rungs: tuple[int, ...]
     folder: str
+    micro_batch_size: int | None = None
+    activation_checkpointing: bool = False
     resume: Pointer | None = None
 
 

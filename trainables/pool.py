@@ -9,7 +9,8 @@ from typing import Any
 
 import ray
 
-from trainables.group import GroupShape, WorkerGroup
+from trainables.execution import GroupShape
+from trainables.group import WorkerGroup
 from trainables.jobs import WorkerSetup
 
 

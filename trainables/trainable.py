@@ -15,7 +15,7 @@ from ray import tune
 from spaces.recipe import Recipe
 from trainables.checkpoint import MANIFEST_FILE, Pointer, write_atomically
 from trainables.evaluation import Evaluation
-from trainables.group import GroupShape
+from trainables.execution import Execution
 from trainables.jobs import Report, TrainJob
 from trainables.pool import Lease
 
@@ -32,7 +32,7 @@ class TrialContext:
 
     Attributes:
         pool: Handle of the `WorkerPool` actor.
-        shape: The worker group that a trial needs.
+        executions: Subset -> how its trials are carried out.
         recipe: Turns Tune's configuration into a recipe.
         score: Turns a rung's evaluations into the metrics of the objective, `score` among them.
         seed: Fixes the order of the data.
@@ -41,7 +41,7 @@ class TrialContext:
     """
 
     pool: Any
-    shape: GroupShape
+    executions: Mapping[str, Execution]
     recipe: Callable[[Mapping[str, Any]], Recipe]
     score: Callable[[Mapping[str, Evaluation]], dict[str, float]]
     seed: int
@@ -111,13 +111,16 @@ class RecipeTrainable(tune.Trainable):
         self._pointer: Pointer | None = None
 
     def _submit(self) -> None:
-        self._lease = ray.get(self._context.pool.lease.remote(self._context.shape, self.trial_id))
+        execution = self._context.executions[self._recipe.subset]
+        self._lease = ray.get(self._context.pool.lease.remote(execution.shape, self.trial_id))
         job = TrainJob(
             trial_id=self.trial_id,
             recipe=self._recipe,
             seed=self._context.seed,
             rungs=self._context.rungs,
             folder=str(Path(self._context.folder) / self.trial_id),
+            micro_batch_size=execution.micro_batch_size,
+            activation_checkpointing=execution.activation_checkpointing,
             resume=self._pointer,
         )
         self._sequence = ray.get(self._lease.group.submit.remote(job))

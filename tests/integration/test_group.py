@@ -15,7 +15,8 @@ import pytest
 import ray
 from tiny_models import measured, setup, train_job
 
-from trainables.group import GroupFailed, GroupShape, WorkerGroup
+from trainables.execution import GroupShape
+from trainables.group import GroupFailed, WorkerGroup
 from trainables.jobs import EvaluateJob, Job, Report, TrainJob, WorkerSetup
 from trainables.workbench import Workbench
 

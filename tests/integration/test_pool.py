@@ -11,7 +11,8 @@ import pytest
 import ray
 from tiny_models import setup
 
-from trainables.group import GroupFailed, GroupShape
+from trainables.execution import GroupShape
+from trainables.group import GroupFailed
 from trainables.jobs import EvaluateJob
 from trainables.pool import Lease, WorkerPool
 

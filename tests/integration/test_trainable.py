@@ -17,7 +17,7 @@ from search.objective import Objective
 from search.runner import score_metrics
 from spaces.space import Bounds, RecipeSpace
 from trainables.evaluation import Evaluation
-from trainables.group import GroupShape
+from trainables.execution import Execution, GroupShape
 from trainables.jobs import Report
 from trainables.pool import WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext, TrialError
@@ -46,7 +46,7 @@ def config(subset: str = "full", learning_rate: float = 1e-2) -> dict[str, Any]:
 def make(pool: Any, folder: Path, how: dict[str, Any], score: Any = None) -> Any:
     context = TrialContext(
         pool=pool,
-        shape=GroupShape(),
+        executions=dict.fromkeys(SPACE.subsets, Execution(shape=GroupShape())),
         recipe=SPACE.recipe,
         score=score or partial(score_metrics, objective=OBJECTIVE),
         seed=3,

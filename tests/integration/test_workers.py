@@ -11,7 +11,8 @@ import ray
 from safetensors.torch import load_file
 from tiny_models import measured, setup, task, train_job
 
-from trainables.group import GroupShape, WorkerGroup
+from trainables.execution import GroupShape
+from trainables.group import WorkerGroup
 from trainables.jobs import EvaluateJob, Job, Report, WorkerSetup
 from trainables.workbench import Workbench
 
