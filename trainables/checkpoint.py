@@ -6,15 +6,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from trainables.safetensors_stream import Checkpoint, write_safetensors
 
 PARAMETER = "parameter/"
 DELTA_FILE = "delta.safetensors"
@@ -46,24 +49,43 @@ class Pointer:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing, also after a crash."""
+    with _written_atomically(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def _written_atomically(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as stream:
-        stream.write(content)
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Tensor], step: int) -> Pointer:
-    """Write the tensors of a run and return the pointer to them."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
-    write_atomically(path, content)
-    return Pointer(str(path), hashlib.sha256(content).hexdigest(), step)
+def save_checkpoint(path: Path | None, state: Mapping[str, Tensor], step: int) -> Pointer | None:
+    """Write the tensors of a run, one after another, and return the pointer to them.
+
+    Args:
+        path: The file; None takes part in gathering sharded tensors, which needs every process, and writes
+            nothing.
+        state: The tensors, whole or sharded; the same names in every process.
+        step: Optimiser steps done.
+
+    Returns:
+        The pointer, or None without a path.
+    """
+    if path is None:
+        write_safetensors(None, state)
+        return None
+    with _written_atomically(path) as stream:
+        sha256 = write_safetensors(stream, state)
+    return Pointer(str(path), sha256, step)
 
 
-def load_checkpoint(pointer: Pointer) -> dict[str, Tensor]:
-    """Read the tensors that a pointer names.
+def load_checkpoint(pointer: Pointer) -> Checkpoint:
+    """Open the tensors that a pointer names; each is read when it is asked for.
 
     Raises:
         CheckpointError: The file is missing, or its checksum differs.
@@ -75,13 +97,22 @@ def load_checkpoint(pointer: Pointer) -> dict[str, Tensor]:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != pointer.sha256:
         raise CheckpointError(f"checkpoint {path} is damaged: its checksum is {found}, not {pointer.sha256}")
-    return load_file(path)
+    return Checkpoint(path)
 
 
 def keep_parameters_only(path: Path) -> None:
     """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
-    tensors = load_file(path)
-    write_atomically(path, save({n: t for n, t in tensors.items() if n.startswith(PARAMETER)}))
+    parameters = _parameters(path)
+    with _written_atomically(path) as stream:
+        write_safetensors(stream, {PARAMETER + name: tensor for name, tensor in parameters.items()})
+
+
+def _parameters(path: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's trained parameters by their names in the model."""
+    checkpoint = Checkpoint(path)
+    return {
+        name.removeprefix(PARAMETER): checkpoint[name] for name in checkpoint if name.startswith(PARAMETER)
+    }
 
 
 def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint: str, folder: Path) -> None:
@@ -96,15 +127,14 @@ def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint
         base_fingerprint: `model_fingerprint` of the base.
         folder: Where the two files go; replaced if it exists.
     """
-    tensors = load_file(checkpoint)
-    delta = {n.removeprefix(PARAMETER): t for n, t in tensors.items() if n.startswith(PARAMETER)}
+    delta = _parameters(checkpoint)
     if folder.exists():
         shutil.rmtree(folder)
-    content = save(delta)
-    write_atomically(folder / DELTA_FILE, content)
+    with _written_atomically(folder / DELTA_FILE) as stream:
+        sha256 = write_safetensors(stream, delta)
     description = {
         "base_fingerprint": base_fingerprint,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
         **manifest,
     }
     write_atomically(folder / MANIFEST_FILE, (json.dumps(description, indent=1) + "\n").encode())

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.collate import EncodedSample, collate, pad_token_id, stack_extras
+from trainables.lockstep import Lockstep
 from trainables.tasks import Metric
 
 
@@ -36,7 +37,8 @@ class TaskOutput:
     log_probs: list[Tensor]
 
 
-@torch.inference_mode()
+# Not in inference mode: what FSDP2 gathers is used in training too.
+@torch.no_grad()
 def evaluate_task(
     model: nn.Module,
     tokenizer: Any,
@@ -45,6 +47,7 @@ def evaluate_task(
     metric: Metric,
     batch_size: int,
     keep: int,
+    lockstep: Lockstep | None = None,
 ) -> TaskOutput:
     """Score a model on one task.
 
@@ -56,24 +59,25 @@ def evaluate_task(
             greedily and compares texts without case, punctuation, articles and surplus space.
         batch_size: Samples per forward pass.
         keep: Number of leading samples whose log-probabilities are returned.
+        lockstep: What the processes of a sharded model do alike; None for a whole one.
     """
     device = next(model.parameters()).device
     scores = [0.0] * len(samples)
     log_probs: dict[int, Tensor] = {}
-    for rows in _by_length(samples, batch_size):
-        if metric == "normalized_exact_match" and all(row >= keep for row in rows):
+    for rows, chosen in _passes(samples, batch_size, lockstep):
+        if metric == "normalized_exact_match" and lockstep is None and all(row >= keep for row in rows):
             continue
-        batch = collate([samples[row] for row in rows], pad_token_id(tokenizer)).to(device)
+        batch = collate(chosen, pad_token_id(tokenizer)).to(device)
         logits = model(**batch.inputs).logits
         mask = batch.answer_mask[:, 1:]
         right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
-        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=True)):
+        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=False)):
             scores[row] = 100.0 if exact else 0.0
             if row < keep:
                 answer = logits[position, :-1][mask[position]]
                 log_probs[row] = answer.float().log_softmax(-1).cpu()
     if metric == "normalized_exact_match":
-        scores = _generated_scores(model, tokenizer, samples, batch_size)
+        scores = _generated_scores(model, tokenizer, samples, batch_size, lockstep)
     return TaskOutput(scores, [log_probs[row] for row in sorted(log_probs)])
 
 
@@ -85,13 +89,16 @@ def normalize_answer(text: str) -> str:
 
 
 def _generated_scores(
-    model: nn.Module, tokenizer: Any, samples: Sequence[EncodedSample], batch_size: int
+    model: nn.Module,
+    tokenizer: Any,
+    samples: Sequence[EncodedSample],
+    batch_size: int,
+    lockstep: Lockstep | None,
 ) -> list[float]:
     """Return the points of greedily generated answers, whose prompts are padded on the left."""
     device = next(model.parameters()).device
     scores = [0.0] * len(samples)
-    for rows in _by_length(samples, batch_size):
-        chosen = [samples[row] for row in rows]
+    for rows, chosen in _passes(samples, batch_size, lockstep):
         width = max(sample.prompt_length for sample in chosen)
         inputs: dict[str, Tensor] = {}
         for name in chosen[0].tokens:
@@ -108,9 +115,10 @@ def _generated_scores(
             do_sample=False,
             max_new_tokens=longest + 8,
             pad_token_id=pad_token_id(tokenizer),
+            synced_gpus=lockstep is not None,
         )
         answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
-        for row, sample, answer in zip(rows, chosen, answers, strict=True):
+        for row, sample, answer in zip(rows, chosen, answers, strict=False):
             reference = tokenizer.decode(
                 sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True
             )
@@ -118,8 +126,21 @@ def _generated_scores(
     return scores
 
 
-def _by_length(samples: Sequence[EncodedSample], batch_size: int) -> Iterator[list[int]]:
-    """Yield batches of sample positions of similar length, so that little is padded."""
+def _passes(
+    samples: Sequence[EncodedSample], batch_size: int, lockstep: Lockstep | None
+) -> Iterator[tuple[list[int], list[EncodedSample]]]:
+    """Yield the rows of each forward pass and their samples; a filler belongs to no row.
+
+    A pass takes samples of similar length, so that little is padded.
+    """
     order = sorted(range(len(samples)), key=lambda row: samples[row].length)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    if lockstep is None:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield rows, [samples[row] for row in rows]
+        return
+    for kind in lockstep.kinds:
+        own = [row for row in order if bool(samples[row].extras) == kind.with_image]
+        for number in range(kind.passes):
+            rows = own[number * batch_size : (number + 1) * batch_size]
+            yield rows, [samples[row] for row in rows] or [kind.filler]

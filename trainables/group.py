@@ -61,7 +61,7 @@ class WorkerGroup:
         self._loop = asyncio.get_running_loop()
         trainer = TorchTrainer(
             worker_loop,
-            train_loop_config={"group": ray.get_runtime_context().current_actor},
+            train_loop_config={"group": ray.get_runtime_context().current_actor, "shape": shape},
             scaling_config=ScalingConfig(
                 num_workers=shape.workers,
                 use_gpu=shape.gpus > 0,

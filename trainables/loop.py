@@ -8,35 +8,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from spaces.recipe import Recipe
-from trainables.collate import Batch, EncodedSample, collate
+from trainables.batches import batch_indices, micro_batches
+from trainables.collate import Batch, EncodedSample
 from trainables.manifest import TrainableManifest
+from trainables.optimizer import MasterAdamW
+from trainables.parallel import Share, training_forward
+from trainables.recompute import recomputed_activations
 
 
 class TrialFailed(RuntimeError):
     """A recipe failed by itself, in the same way on every rank: its trial has no score."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """This process's share of a data-parallel group.
-
-    Attributes:
-        rank: Index of this process.
-        size: Number of processes.
-    """
-
-    rank: int = 0
-    size: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +38,7 @@ class Progress:
         losses: Mean loss per answer token of each step since the last rung, in nats.
         seconds: Training time since the last rung.
         started_at: Wall-clock time at which the run's first optimiser step began.
-        state: Tensors to go on from: trained parameters (`parameter/<name>`) and AdamW's moments.
+        state: Live tensors to go on from, sharded where the model is: see `MasterAdamW.state`.
     """
 
     step: int
@@ -76,21 +66,6 @@ def learning_rate_at(step: int, recipe: Recipe) -> float:
             return recipe.learning_rate
 
 
-def batch_indices(step: int, batch_size: int, n: int, seed: int) -> list[int]:
-    """Return the samples of one optimiser step: each epoch is a permutation that depends on the seed.
-
-    Args:
-        step: Optimiser step, counted from 0.
-        batch_size: Samples per step, over all workers.
-        n: Number of training samples.
-        seed: The trial's seed.
-    """
-    positions = range(step * batch_size, (step + 1) * batch_size)
-    epochs = {position // n for position in positions}
-    orders = {epoch: np.random.default_rng((seed, epoch)).permutation(n) for epoch in epochs}
-    return [int(orders[position // n][position % n]) for position in positions]
-
-
 def answer_loss_sum(logits: Tensor, batch: Batch) -> Tensor:
     """Return the cross-entropy summed over the batch's answer tokens, in nats.
 
@@ -113,13 +88,16 @@ def fine_tune(
     seed: int,
     rungs: Sequence[int],
     pad_token_id: int,
-    shard: Shard | None = None,
+    share: Share | None = None,
+    micro_batch_size: int | None = None,
+    activation_checkpointing: bool = False,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Progress]:
     """Train the manifest's parameters of a model in place, pausing at each rung.
 
     The loss of a step is the sum over the answer tokens of the *global* batch divided by their global
-    count, so its value and gradient do not depend on how the batch is spread over workers.
+    count, so its value and gradient depend neither on how the batch is spread over workers nor on how many
+    passes it takes.
 
     Args:
         model: The base model; its `requires_grad` flags are set here.
@@ -129,8 +107,12 @@ def fine_tune(
         seed: Fixes the order of the data.
         rungs: Optimiser steps to pause at, rising; the last one ends the run.
         pad_token_id: Fills `input_ids` beyond a sample's end.
-        shard: This process's share; more than one process needs an initialised process group.
-        resume: An earlier `Progress.state` of the same run; it goes on after that step.
+        share: This process's share; more than one process needs an initialised process group.
+        micro_batch_size: Samples per forward pass and process, whose gradients are accumulated; None takes
+            the process's whole share of a step at once.
+        activation_checkpointing: Whether activations are computed again in the backward pass.
+        resume: An earlier `Progress.state` of the same run, whole, from any number of processes; the run
+            goes on after that step.
 
     Yields:
         The progress at each rung that was not already passed by `resume`.
@@ -138,23 +120,27 @@ def fine_tune(
     Raises:
         TrialFailed: The loss is not finite.
     """
-    shard = shard or Shard()
+    share = share or Share()
     names = set(manifest.names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
     trained = {name: p for name, p in model.named_parameters() if name in names}
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    start = 0 if resume is None else _load_state(resume, trained, optimizer)
-    # Some parameters of a subset may have no part in the forward pass, such as a vision tower's last norm.
-    forward = DistributedDataParallel(model, find_unused_parameters=True) if shard.size > 1 else model
+    optimizer = MasterAdamW(trained, weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm)
+    start = 0
+    if resume is not None:
+        optimizer.load_state(resume)
+        start = int(resume["step"])
+    forward = training_forward(model, share)
     losses: list[Tensor] = []
     started_at, began = time.time(), time.perf_counter()
     for step in range(start, recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, recipe)
-        losses.append(_train_step(forward, trained, optimizer, recipe, data, step, seed, pad_token_id, shard))
+        indices = batch_indices(step, recipe.batch_size, len(data), seed)
+        samples = [data[i] for i in indices]
+        passes = list(micro_batches(samples, share, micro_batch_size, pad_token_id))
+        tokens = sum(sample.answer_length for sample in samples)
+        with recomputed_activations(model) if activation_checkpointing else nullcontext():
+            losses.append(_accumulate_gradients(forward, optimizer, passes, tokens, share))
+        optimizer.step(learning_rate_at(step, recipe))
         if step + 1 in rungs:
             values = tuple(torch.stack(losses).tolist())
             if not all(map(math.isfinite, values)):
@@ -166,7 +152,7 @@ def fine_tune(
                 losses=values,
                 seconds=seconds,
                 started_at=started_at,
-                state=_state(step + 1, trained, optimizer),
+                state={"step": torch.tensor(step + 1), **optimizer.state()},
             )
             losses.clear()
             began = time.perf_counter()
@@ -174,61 +160,31 @@ def fine_tune(
             return
 
 
-def _train_step(
-    forward: nn.Module,
-    trained: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    data: Sequence[EncodedSample],
-    step: int,
-    seed: int,
-    pad_token_id: int,
-    shard: Shard,
+def _accumulate_gradients(
+    forward: nn.Module, optimizer: MasterAdamW, passes: Sequence[Batch], tokens: int, share: Share
 ) -> Tensor:
-    """Take one optimiser step; return the global batch's mean loss per answer token, detached."""
-    chosen = [data[i] for i in batch_indices(step, recipe.batch_size, len(data), seed)]
-    tokens = sum(sample.answer_length for sample in chosen)
-    share = len(chosen) // shard.size
-    own = chosen[shard.rank * share : (shard.rank + 1) * share]
-    device = next(iter(trained.values())).device
-    batch = collate(own, pad_token_id).to(device)
-    loss = answer_loss_sum(forward(**batch.inputs).logits, batch) / tokens
-    # DistributedDataParallel averages gradients over the ranks; the global loss needs their sum.
-    (loss * shard.size).backward()
-    if recipe.max_grad_norm > 0:
-        nn.utils.clip_grad_norm_(trained.values(), recipe.max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    total = loss.detach()
-    if shard.size > 1:
+    """Make the forward and backward passes of a step; return its mean loss per answer token, detached.
+
+    Args:
+        forward: What `training_forward` returned.
+        optimizer: Takes the gradients.
+        passes: This process's micro-batches.
+        tokens: Answer tokens of the global batch.
+        share: This process's share.
+    """
+    device = next(forward.parameters()).device
+    total = torch.zeros((), device=device)
+    for batch in passes:
+        batch = batch.to(device)
+        loss = answer_loss_sum(forward(**batch.inputs, use_cache=False).logits, batch) / tokens
+        # Gradients are averaged over the processes; the global loss needs their sum. They are averaged after
+        # each pass: under `no_sync` a parameter that only an earlier pass used, such as a vision tower's when
+        # the last pass is text alone, would keep each process's own gradient.
+        # Text alone gives a vision tower none, in any process: all of them see images or none does.
+        if loss.requires_grad:
+            (loss * share.size).backward()
+            optimizer.take_gradients()
+        total += loss.detach()
+    if share.size > 1:
         dist.all_reduce(total)
     return total
-
-
-def _state(
-    step: int, trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
-    """Return the live tensors that a run goes on from; a caller that keeps them must copy."""
-    state = {"step": torch.tensor(step)}
-    for name, parameter in trained.items():
-        state[f"parameter/{name}"] = parameter.detach()
-        for key, moment in optimizer.state.get(parameter, {}).items():
-            state[f"{key}/{name}"] = moment
-    return state
-
-
-def _load_state(
-    state: Mapping[str, Tensor], trained: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> int:
-    """Restore what `_state` returned; return the number of steps done."""
-    for name, parameter in trained.items():
-        with torch.no_grad():
-            parameter.copy_(state[f"parameter/{name}"])
-        moments = {
-            key: state[f"{key}/{name}"].to(parameter.device, copy=True)
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"{key}/{name}" in state
-        }
-        if moments:
-            optimizer.state[parameter] = moments
-    return int(state["step"])

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,10 +26,14 @@ from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
 from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, WorkerSetup
-from trainables.loop import Progress, Shard, TrialFailed, fine_tune
+from trainables.lockstep import Lockstep
+from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model, load_processor
+from trainables.parallel import Share, shard_model
 from trainables.restore import borrowed
+
+_Own = TypeVar("_Own")
 
 
 class Workbench:
@@ -37,24 +42,44 @@ class Workbench:
     Args:
         setup: What to load.
         device: Where the model lives.
-        shard: This process's share; evaluation and training are spread over the shards.
+        share: This process's share of evaluation and training.
+        gpus: GPUs that all processes together have reserved.
     """
 
-    def __init__(self, setup: WorkerSetup, device: torch.device | str = "cpu", shard: Shard | None = None):
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        device: torch.device | str = "cpu",
+        share: Share | None = None,
+        gpus: float = 0.0,
+    ):
         self._setup = setup
-        self._shard = shard or Shard()
+        self._share = share or Share()
+        self._gpus = gpus
         self._device = torch.device(device)
-        self.model = load_model(setup.model, dtype=getattr(torch, setup.dtype), device=self._device)
+        dtype = getattr(torch, setup.dtype)
+        if self._share.sharded:
+            # A model that needs sharding may not fit the device whole.
+            self.model = load_model(setup.model, dtype=dtype, device="cpu")
+            shard_model(self.model, self._device)
+        else:
+            self.model = load_model(setup.model, dtype=dtype, device=self._device)
         encoder = Encoder(load_processor(setup.model))
         self._tokenizer = encoder.tokenizer
         self._train = [
             encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
         ]
         # Each rank scores every size-th sample; `_gather` puts them back in order.
-        rank, size = self._shard.rank, self._shard.size
+        rank, size = self._share.rank, self._share.size
         self._search: dict[str, list[EncodedSample]] = {
             task.name: [encoder.encode(sample) for sample in task.search[rank::size]] for task in setup.tasks
         }
+        self._lockstep: dict[str, Lockstep] = {}
+        if self._share.sharded:
+            self._lockstep = {
+                task.name: Lockstep.of(task.search, size, setup.eval_batch_size, encoder)
+                for task in setup.tasks
+            }
         self._base_log_probs: dict[str, list[Tensor]] | None = None
 
     def run(self, job: Job) -> Iterator[Report]:
@@ -82,6 +107,7 @@ class Workbench:
                 metric=task.metric,
                 batch_size=self._setup.eval_batch_size,
                 keep=self._own_drift_samples(task),
+                lockstep=self._lockstep.get(task.name),
             )
             scores = self._gather(output.scores, len(task.search))
             evaluations[task.name] = Evaluation(task=task.name, scores=tuple(scores))
@@ -91,17 +117,21 @@ class Workbench:
     def _own_drift_samples(self, task: TaskData) -> int:
         """Return how many of the task's first `drift_samples` fall to this rank."""
         first = min(self._setup.drift_samples, len(task.search))
-        return len(range(self._shard.rank, first, self._shard.size))
+        return len(range(self._share.rank, first, self._share.size))
 
     def _gather(self, own: list[float], total: int) -> list[float]:
-        if self._shard.size == 1:
-            return own
-        parts: list[list[float]] = [[] for _ in range(self._shard.size)]
-        dist.all_gather_object(parts, own)
         merged = [0.0] * total
-        for rank, part in enumerate(parts):
-            merged[rank :: self._shard.size] = part
+        for rank, part in enumerate(self._from_all(own)):
+            merged[rank :: self._share.size] = part
         return merged
+
+    def _from_all(self, own: _Own) -> list[_Own]:
+        """Return what each rank has, in their order."""
+        if self._share.size == 1:
+            return [own]
+        parts = [own] * self._share.size
+        dist.all_gather_object(parts, own)
+        return parts
 
     def _evaluate_base(self) -> Iterator[Report]:
         began = time.perf_counter()
@@ -115,7 +145,7 @@ class Workbench:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         manifest = build_manifest(self.model, job.recipe.subset)
-        resume = _load_or_restart(job.resume)
+        resume = self._load_or_restart(job.resume)
         previous: Pointer | None = None
         pointer: Pointer | None = None
         # A run that has to start over does not report again what was already reported.
@@ -131,7 +161,9 @@ class Workbench:
                     seed=job.seed,
                     rungs=[rung for rung in job.rungs if rung > passed],
                     pad_token_id=pad_token_id(self._tokenizer),
-                    shard=self._shard,
+                    share=self._share,
+                    micro_batch_size=job.micro_batch_size,
+                    activation_checkpointing=job.activation_checkpointing,
                     resume=resume,
                 )
             ) as run,
@@ -182,23 +214,27 @@ class Workbench:
 
     def _mean_over_ranks(self, base: list[Tensor], tuned: list[Tensor]) -> float:
         tokens = sum(len(p) for p in base)
-        own = (kl_divergence(base, tuned) * tokens if base else 0.0, tokens)
-        if self._shard.size == 1:
-            parts = [own]
-        else:
-            parts = [own] * self._shard.size
-            dist.all_gather_object(parts, own)
+        parts = self._from_all((kl_divergence(base, tuned) * tokens if base else 0.0, tokens))
         return sum(total for total, _ in parts) / sum(count for _, count in parts)
 
-    def _save(self, job: TrainJob, progress: Progress) -> Pointer | None:
-        if self._shard.rank != 0:
+    def _load_or_restart(self, pointer: Pointer | None) -> Mapping[str, Tensor] | None:
+        """Return a checkpoint's tensors; if any rank finds it missing or damaged, all start from the base."""
+        if pointer is None:
             return None
+        found: Mapping[str, Tensor] | None = None
+        try:
+            found = load_checkpoint(pointer)
+        except CheckpointError as error:
+            print(f"starting from the base: {error}", file=sys.stderr)
+        return found if all(self._from_all(found is not None)) else None
+
+    def _save(self, job: TrainJob, progress: Progress) -> Pointer | None:
         path = Path(job.folder) / f"step_{progress.step:06d}.safetensors"
-        return save_checkpoint(path, progress.state, progress.step)
+        return save_checkpoint(path if self._share.rank == 0 else None, progress.state, progress.step)
 
     def _remove(self, pointer: Pointer | None) -> None:
         """Delete a rung's tensors, on the rank that writes them."""
-        if pointer is not None and self._shard.rank == 0:
+        if pointer is not None and self._share.rank == 0:
             Path(pointer.path).unlink(missing_ok=True)
 
     def _settle(self, previous: Pointer | None, last: Pointer | None) -> None:
@@ -209,26 +245,14 @@ class Workbench:
 
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"
-        gpus = self._shard.size if on_gpu else 0
         return {
             "cost/train_seconds": train_seconds,
             "cost/eval_seconds": eval_seconds,
-            "cost/gpu_seconds": (train_seconds + eval_seconds) * gpus,
+            "cost/gpu_seconds": (train_seconds + eval_seconds) * self._gpus,
             "cost/peak_memory_bytes": float(
                 torch.cuda.max_memory_allocated(self._device) if on_gpu else _peak_resident_bytes()
             ),
         }
-
-
-def _load_or_restart(pointer: Pointer | None) -> Mapping[str, Tensor] | None:
-    """Return a checkpoint's tensors; a missing or damaged one means starting from the base."""
-    if pointer is None:
-        return None
-    try:
-        return load_checkpoint(pointer)
-    except CheckpointError as error:
-        print(f"starting from the base: {error}", file=sys.stderr)
-        return None
 
 
 def _peak_resident_bytes() -> int:

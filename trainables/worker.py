@@ -13,8 +13,10 @@ import torch
 import torch.distributed as dist
 import transformers
 
+from trainables.execution import GroupShape
 from trainables.jobs import Job, Report, WorkerSetup
-from trainables.loop import Shard, TrialFailed
+from trainables.loop import TrialFailed
+from trainables.parallel import Share
 from trainables.workbench import Workbench
 
 # Workers of an idle group wait in a broadcast for the next job, for as long as the study has none.
@@ -24,10 +26,10 @@ _IDLE_LIMIT = datetime.timedelta(days=30)
 class Mailbox:
     """The group actor as one rank sees it: rank 0 talks to the actor and broadcasts to the others."""
 
-    def __init__(self, group: Any, shard: Shard) -> None:
+    def __init__(self, group: Any, share: Share) -> None:
         self._group = group
-        self._shard = shard
-        self._control = dist.new_group(backend="gloo", timeout=_IDLE_LIMIT) if shard.size > 1 else None
+        self._share = share
+        self._control = dist.new_group(backend="gloo", timeout=_IDLE_LIMIT) if share.size > 1 else None
 
     def next_job(self) -> tuple[int, Job] | None:
         """Wait for the next job and its sequence number; None when the group closes."""
@@ -42,14 +44,14 @@ class Mailbox:
         ray.get(self._group.explain.remote(cause))
 
     def _shared(self, ask: Any) -> Any:
-        answer = [ask() if self._shard.rank == 0 else None]
+        answer = [ask() if self._share.rank == 0 else None]
         if self._control is not None:
             dist.broadcast_object_list(answer, src=0, group=self._control)
         return answer[0]
 
 
 def worker_loop(config: dict[str, Any]) -> None:
-    """Serve the jobs of the group actor `config["group"]`."""
+    """Serve the jobs of the group actor `config["group"]`, whose shape is `config["shape"]`."""
     group = config["group"]
     setup: WorkerSetup | None = ray.get(group.worker_setup.remote())
     if setup is None:
@@ -57,19 +59,20 @@ def worker_loop(config: dict[str, Any]) -> None:
     torch.set_num_threads(setup.threads)
     transformers.utils.logging.disable_progress_bar()
     context = ray.train.get_context()
-    shard = Shard(context.get_world_rank(), context.get_world_size())
+    shape: GroupShape = config["shape"]
+    share = Share(context.get_world_rank(), context.get_world_size(), shape.sharded)
     try:
-        workbench = Workbench(setup, ray.train.torch.get_device(), shard)
+        workbench = Workbench(setup, ray.train.torch.get_device(), share, shape.workers * shape.gpus)
     except Exception as error:
         # What can't be loaded once can't be loaded after a restart either, so the group gives up at once.
         ray.get(group.give_up.remote(_one_line(error)))
         return
-    mailbox = Mailbox(group, shard)
+    mailbox = Mailbox(group, share)
     while (assignment := mailbox.next_job()) is not None:
-        _serve(workbench, mailbox, shard, *assignment)
+        _serve(workbench, mailbox, share, *assignment)
 
 
-def _serve(workbench: Workbench, mailbox: Mailbox, shard: Shard, sequence: int, job: Job) -> None:
+def _serve(workbench: Workbench, mailbox: Mailbox, share: Share, sequence: int, job: Job) -> None:
     error: str
     try:
         with closing(workbench.run(job)) as reports:  # type: ignore[type-var]
@@ -82,7 +85,7 @@ def _serve(workbench: Workbench, mailbox: Mailbox, shard: Shard, sequence: int, 
     except Exception as failure:
         # The trial's boundary. Alone, a worker has left nothing behind and can serve the next job; among
         # several, the others wait in a collective, and only a restart of the group brings them together.
-        if shard.size > 1:
+        if share.size > 1:
             mailbox.explain(_one_line(failure))
             raise
         error = _one_line(failure)

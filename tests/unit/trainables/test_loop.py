@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from spaces.recipe import Recipe
 from spaces.subsets import SUBSETS
+from trainables.batches import batch_indices
 from trainables.collate import Batch
-from trainables.loop import Progress, TrialFailed, answer_loss_sum, batch_indices, fine_tune, learning_rate_at
+from trainables.loop import Progress, TrialFailed, answer_loss_sum, fine_tune, learning_rate_at
 from trainables.manifest import build_manifest
 
 PAD = IDS["<pad>"]

@@ -1,0 +1,187 @@
+"""One process, two and four, each with the whole model (DDP) or a shard of it (FSDP2): the same results."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from safetensors.torch import load_file
+from tiny_models import measured, samples, setup, task, train_job
+from torch import Tensor
+from worlds import in_world
+
+from trainables.checkpoint import Pointer
+from trainables.jobs import EvaluateJob, TrainJob, WorkerSetup
+from trainables.parallel import Share
+from trainables.workbench import Workbench
+
+pytestmark = pytest.mark.usefixtures("_one_thread")
+
+LEARNING_RATE = 1e-3
+RUNGS = (3, 6)
+RECIPES: dict[str, dict[str, Any]] = {
+    "full": {"subset": "full", "weight_decay": 0.1},
+    "vision": {"subset": "vision"},
+    "sa_proj": {"subset": "sa_proj"},
+    "gate_up": {"subset": "gate_up", "batch_size": 5},
+}
+# How several processes carry them out; one process takes its share in one pass and recomputes nothing.
+EXECUTIONS: dict[str, dict[str, Any]] = {
+    "sa_proj": {"micro_batch_size": 1, "activation_checkpointing": True},
+    "gate_up": {"micro_batch_size": 2},
+}
+
+
+class Outcome(NamedTuple):
+    """What a job measured at its rungs, and the tensors that it ended with."""
+
+    measured: list[Any]
+    tensors: Mapping[str, Tensor]
+
+
+def worker_setup(base: Path, dtype: str = "float32") -> WorkerSetup:
+    """Return tasks of odd sizes that mix samples with and without an image; one is scored by generation."""
+    mixed = (*samples("pictures", 7), *samples("words", 6, images=False))
+    tasks = (
+        task("easy", "target", n=7, answers=("yes", "cat dog", "1 : 45"), train=mixed),
+        replace(task("kept", "held_out"), search=mixed[4:9]),
+        task("said", "held_out", n=3, metric="normalized_exact_match"),
+    )
+    return replace(setup(base, tasks), dtype=dtype)  # type: ignore[arg-type]
+
+
+def job_of(name: str, folder: Path, execution: Mapping[str, Any]) -> TrainJob:
+    job = train_job(folder / name, rungs=RUNGS, learning_rate=LEARNING_RATE, **RECIPES[name])
+    return replace(job, **execution)
+
+
+def serve(workbench: Workbench, job: TrainJob, keep: Path | None = None) -> Outcome:
+    """Run a job; copy its first rung's checkpoint, with the optimiser, to `keep` before the job's end."""
+    reports = []
+    for report in workbench.run(job):
+        reports.append(report)
+        if keep is not None and report.checkpoint is not None and not report.done:
+            shutil.copy(report.checkpoint.path, keep)
+    pointer = reports[-1].checkpoint
+    return Outcome(measured(reports), {} if pointer is None else load_file(pointer.path))
+
+
+def serve_all(
+    workbench: Workbench, folder: Path, executions: Mapping[str, Any], first: bool
+) -> dict[str, Outcome]:
+    """Run every recipe and then evaluate the base; keep the first rungs, as the first process does."""
+    folder.mkdir(exist_ok=True)
+    outcomes = {}
+    for name in RECIPES:
+        job = job_of(name, folder, executions.get(name, {}))
+        outcomes[name] = serve(workbench, job, rung_of(folder, name) if first else None)
+    outcomes["base"] = Outcome(measured(workbench.run(EvaluateJob())), {})
+    return outcomes
+
+
+def rung_of(folder: Path, name: str) -> Path:
+    """Return where the first rung of a recipe is kept."""
+    return folder / f"{name}.safetensors"
+
+
+def resumed(workbench: Workbench, written: Path, folder: Path) -> Outcome:
+    """Go on with `full` from a copy of a first rung: a run deletes what it has gone beyond."""
+    folder.mkdir(exist_ok=True)
+    path = Path(shutil.copy(rung_of(written, "full"), folder / f"{os.getpid()}.safetensors"))
+    pointer = Pointer(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), RUNGS[0])
+    return serve(workbench, replace(job_of("full", folder / "resumed", {}), resume=pointer))
+
+
+def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[str, Any] | None:
+    """Serve with a replica in each process, then with a shard in each; go on from what others wrote."""
+    found: dict[str, Any] = {}
+    for sharded in (False, True):
+        home = folder / f"{size}-{'fsdp' if sharded else 'ddp'}"
+        workbench = Workbench(worker_setup(base), share=Share(rank, size, sharded))
+        found[home.name] = serve_all(workbench, home, EXECUTIONS, rank == 0)
+        found[f"{home.name} resumed"] = resumed(workbench, written, home)
+    half = Workbench(worker_setup(base, "bfloat16"), share=Share(rank, size, sharded=True))
+    found["bfloat16"] = serve(half, job_of("sa_proj", folder / f"{size}-half", EXECUTIONS["sa_proj"]))
+    return found if rank == 0 else None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parallel")
+
+
+@pytest.fixture(scope="module")
+def workbench(base: Path) -> Workbench:
+    return Workbench(worker_setup(base))
+
+
+@pytest.fixture(scope="module")
+def alone(workbench: Workbench, folder: Path) -> dict[str, Outcome]:
+    return serve_all(workbench, folder / "1", {}, first=True)
+
+
+@pytest.fixture(scope="module")
+def two(base: Path, folder: Path, alone: dict[str, Outcome]) -> dict[str, Any]:
+    """Two processes, which also go on from what one wrote."""
+    return in_world(2, work, 2, base, folder, folder / "1")[0]
+
+
+@pytest.fixture(scope="module")
+def four(base: Path, folder: Path, two: dict[str, Any]) -> dict[str, Any]:
+    """Four processes, which also go on from what two wrote."""
+    return in_world(4, work, 4, base, folder, folder / "2-fsdp")[0]
+
+
+def assert_same(outcome: Outcome, expected: Outcome) -> None:
+    for (step, done, evaluations, metrics), wanted in zip(outcome.measured, expected.measured, strict=True):
+        assert (step, done, evaluations) == wanted[:3]
+        assert metrics == pytest.approx(wanted[3], rel=1e-3, abs=1e-6)
+    assert set(outcome.tensors) == set(expected.tensors)
+    for name, tensor in expected.tensors.items():
+        # Six steps of AdamW move an element by up to 6e-3; sums in another order move it by far less.
+        assert (outcome.tensors[name] - tensor).abs().max() < LEARNING_RATE * 1e-2, name
+
+
+@pytest.mark.parametrize("home", ["2-ddp", "2-fsdp", "4-ddp", "4-fsdp"])
+@pytest.mark.parametrize("name", [*RECIPES, "base"])
+def test_training_scores_and_the_base_after_it_are_the_same(
+    request: pytest.FixtureRequest, alone: dict[str, Outcome], home: str, name: str
+) -> None:
+    several = request.getfixturevalue("two" if home.startswith("2") else "four")
+    assert_same(several[home][name], alone[name])
+
+
+@pytest.mark.parametrize("home", ["2-ddp", "2-fsdp", "4-ddp", "4-fsdp"])
+def test_a_checkpoint_of_one_or_two_processes_goes_on_in_more(
+    request: pytest.FixtureRequest, alone: dict[str, Outcome], home: str
+) -> None:
+    several = request.getfixturevalue("two" if home.startswith("2") else "four")
+    assert_same(several[f"{home} resumed"], Outcome(alone["full"].measured[1:], alone["full"].tensors))
+
+
+@pytest.mark.parametrize("home", ["2-ddp", "2-fsdp", "4-fsdp"])
+def test_a_checkpoint_of_several_processes_goes_on_in_one(
+    alone: dict[str, Outcome],
+    four: dict[str, Any],
+    workbench: Workbench,
+    folder: Path,
+    tmp_path: Path,
+    home: str,
+) -> None:
+    expected = Outcome(alone["full"].measured[1:], alone["full"].tensors)
+    assert_same(resumed(workbench, folder / home, tmp_path), expected)
+
+
+def test_bfloat16_trains_alike_but_for_rounding(
+    two: dict[str, Any], four: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    expected = serve(Workbench(worker_setup(base, "bfloat16")), job_of("sa_proj", tmp_path, {}))
+    for several in (two, four):
+        for (*_, metrics), (*_, wanted) in zip(several["bfloat16"].measured, expected.measured, strict=True):
+            assert metrics["train/loss"] == pytest.approx(wanted["train/loss"], rel=1e-2)
