@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from spaces.recipe import Recipe
 from spaces.subsets import SUBSETS
-from trainables.batches import batch_indices
 from trainables.collate import Batch
 from trainables.loop import Progress, TrialFailed, answer_loss_sum, fine_tune, learning_rate_at
 from trainables.manifest import build_manifest
@@ -63,29 +62,6 @@ def test_the_optimiser_follows_the_schedule() -> None:
     # AdamW's first step is the learning rate itself, in each element with a gradient.
     assert moved[0] == pytest.approx(1e-3, rel=1e-2)
     assert moved[-1] < 1e-3 / 3
-
-
-def test_each_epoch_is_a_permutation() -> None:
-    order = [i for step in range(10) for i in batch_indices(step, 3, 10, seed=7)]
-    for epoch in range(3):
-        assert sorted(order[10 * epoch : 10 * (epoch + 1)]) == list(range(10))
-    assert order[:10] != order[10:20]
-
-
-def test_the_order_depends_on_the_seed_and_on_nothing_else() -> None:
-    def first(seed: int) -> list[int]:
-        return [i for step in range(5) for i in batch_indices(step, 4, 20, seed)]
-
-    order = first(3)
-    torch.manual_seed(99)
-    assert first(3) == order
-    assert first(4) != order
-
-
-def test_a_batch_larger_than_the_data_goes_on_into_the_next_epoch() -> None:
-    batch = batch_indices(0, 7, 3, seed=0)
-    assert len(batch) == 7
-    assert sorted(batch[:3]) == sorted(batch[3:6]) == [0, 1, 2]
 
 
 def test_answer_loss_by_hand() -> None:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import IDS, encoder, samples
+
+from trainables.batches import batch_indices, micro_batches
+from trainables.collate import EncodedSample
+from trainables.parallel import Share
+
+PAD = IDS["<pad>"]
+PICTURES = [encoder().encode(sample) for sample in samples("pictures", 4)]
+WORDS = [encoder().encode(sample) for sample in samples("words", 4, images=False)]
+
+
+def answers(batch: object) -> int:
+    return int(batch.answer_mask.sum())  # type: ignore[attr-defined]
+
+
+def test_each_epoch_is_a_permutation() -> None:
+    order = [i for step in range(10) for i in batch_indices(step, 3, 10, seed=7)]
+    for epoch in range(3):
+        assert sorted(order[10 * epoch : 10 * (epoch + 1)]) == list(range(10))
+    assert order[:10] != order[10:20]
+
+
+def test_one_process_takes_everything_at_once() -> None:
+    (batch,) = micro_batches([*PICTURES, *WORDS], Share(), None, PAD)
+    assert batch.inputs["input_ids"].shape[0] == 8
+    assert batch.inputs["pixel_values"].shape[0] == 4
+
+
+def test_an_uneven_share_runs_along_with_a_sample_that_does_not_count() -> None:
+    """Three samples for two processes, one a pass: the second process's second pass is a filler."""
+    first, second = (list(micro_batches(WORDS[:3], Share(rank, 2), 1, PAD)) for rank in (0, 1))
+    assert [answers(batch) for batch in first] == [WORDS[0].answer_length, WORDS[2].answer_length]
+    assert [answers(batch) for batch in second] == [WORDS[1].answer_length, 0]
+
+
+def test_a_pass_without_an_image_runs_along_with_one_where_another_process_has_one() -> None:
+    (words,) = micro_batches([PICTURES[0], WORDS[0]], Share(1, 2), None, PAD)
+    assert words.inputs["pixel_values"].shape[0] == 1
+    assert answers(words) == WORDS[0].answer_length
+    (alone,) = micro_batches([WORDS[0], WORDS[1]], Share(1, 2), None, PAD)
+    assert "pixel_values" not in alone.inputs
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kinds=st.lists(st.booleans(), min_size=1, max_size=9),
+    size=st.integers(1, 4),
+    micro=st.none() | st.integers(1, 4),
+)
+def test_all_processes_pass_alike_and_every_answer_counts_once(
+    kinds: list[bool], size: int, micro: int | None
+) -> None:
+    chosen: list[EncodedSample] = [(PICTURES if kind else WORDS)[i % 4] for i, kind in enumerate(kinds)]
+    size = min(size, len(chosen))
+    passes = [list(micro_batches(chosen, Share(rank, size), micro, PAD)) for rank in range(size)]
+    assert len({len(own) for own in passes}) == 1
+    for alike in zip(*passes, strict=True):
+        assert len({"pixel_values" in batch.inputs for batch in alike}) == 1
+    counted = sum(answers(batch) for own in passes for batch in own)
+    assert counted == sum(sample.answer_length for sample in chosen)
+    if micro is not None:
+        assert max(len(batch.answer_mask) for own in passes for batch in own) <= micro + 1
+
+
+def test_a_batch_larger_than_the_data_goes_on_into_the_next_epoch() -> None:
+    batch = batch_indices(0, 7, 3, seed=0)
+    assert len(batch) == 7
+    assert sorted(batch[:3]) == sorted(batch[3:6]) == [0, 1, 2]
+
+
+def test_the_order_depends_on_the_seed() -> None:
+    def first(seed: int) -> list[int]:
+        return [i for step in range(5) for i in batch_indices(step, 4, 20, seed)]
+
+    assert first(3) == first(3)
+    assert first(4) != first(3)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_micro_batches_bound_the_samples_of_a_pass(rank: int) -> None:
+    sizes = [len(b.answer_mask) for b in micro_batches(WORDS * 2, Share(rank, 2), 3, PAD)]
+    assert sizes == [3, 1]
