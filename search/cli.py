@@ -65,6 +65,14 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=_plan)
 
     doctor = commands.add_parser("doctor", help="is this machine or cluster fit to run a study?")
+    doctor.add_argument(
+        "study",
+        nargs="?",
+        type=Path,
+        metavar="STUDY.yaml",
+        help="check the stores that this study names, too",
+    )
+    _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     doctor.set_defaults(command=_doctor)
 
@@ -77,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
+    _add_overrides(parser)
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings that replace the file's: search.trials=8"
     )
@@ -95,6 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
         )
 
     from search.cluster import cluster_address
+    from search.optuna_store import prepare_storage
     from search.preparation import check_resources, prepare
     from search.tracking import prepare_store
 
@@ -102,6 +115,8 @@ def _run(arguments: argparse.Namespace) -> int:
         check_resources(config, cluster_address())
         prepared = prepare(config)
         prepare_store(config.tracking.uri)
+        if config.search.storage is not None:
+            prepare_storage(config.search.storage)
     from search.runner import StudyFailed, run_study
 
     try:
@@ -157,7 +172,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     from search.doctor import checks_to_json, exit_code, render_checks, run_doctor
 
-    checks = run_doctor()
+    if arguments.study is None:
+        checks = run_doctor()
+    else:
+        from search.study_file import load_study
+
+        config = load_study(arguments.study, arguments.overrides)
+        checks = run_doctor(tracking_uri=config.tracking.uri, storage=config.search.storage)
     if arguments.json:
         print(checks_to_json(checks))
     else:

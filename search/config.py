@@ -161,6 +161,9 @@ class SearchConfig(_Section):
         None, description="Learning rate of the presets; null takes the middle of each subset's bounds."
     )
     pruning: PruningConfig | None = Field(None, description="Early stopping of weak trials; null is none.")
+    storage: str | None = Field(
+        None, description="Database of the Optuna study; null keeps it in the study's folder."
+    )
 
 
 class ResourcesConfig(_Section):
@@ -217,6 +220,8 @@ class StudyConfig(_Section):
                 f"search.pruning.first_rung: {self.search.pruning.first_rung} is beyond "
                 f"training.steps {self.training.steps}"
             )
+        if self.search.storage == self.tracking.uri:
+            raise ValueError("search.storage: must be another database than tracking.uri's")
         if self.training.batch_size % self.resources.workers_per_trial:
             raise ValueError(
                 f"training.batch_size: {self.training.batch_size} must be a multiple of "

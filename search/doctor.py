@@ -23,6 +23,8 @@ from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
+from search.passwords import shown
+
 DISTRIBUTION: Final = "recipe-search"
 # The versions that the project is tested with; constraints.txt has the whole closure.
 TESTED: Final = {
@@ -60,12 +62,17 @@ class Check:
 
 
 def run_doctor(
-    *, tracking_uri: str = "sqlite:///mlflow.db", folder: Path | None = None, timeout: float = 20.0
+    *,
+    tracking_uri: str = "sqlite:///mlflow.db",
+    storage: str | None = None,
+    folder: Path | None = None,
+    timeout: float = 20.0,
 ) -> list[Check]:
     """Look at everything that a study needs.
 
     Args:
         tracking_uri: MLflow store whose access is checked; it is not created.
+        storage: Database of Optuna studies that is asked, if any.
         folder: Where studies would run; None takes the working directory.
         timeout: Seconds that asking a server or a Ray cluster may take, each.
     """
@@ -82,6 +89,7 @@ def run_doctor(
         check_embedded_model(),
         check_embedded_tasks(),
         check_tracking(tracking_uri, folder, timeout),
+        *([check_database("optuna storage", storage, timeout)] if storage else []),
         check_cluster(os.environ.get("RAY_ADDRESS"), timeout),
     ]
 
@@ -271,14 +279,35 @@ def check_tracking(uri: str, folder: Path, timeout: float) -> Check:
     if scheme in ("http", "https"):
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout) as answer:
-                return Check(name=name, ok=answer.status == 200, detail=f"{uri} answers")
+                return Check(name=name, ok=answer.status == 200, detail=f"{shown(uri)} answers")
         except (OSError, urllib.error.URLError, ValueError) as error:
             fix = "start the server, or give another one: tracking.uri=..."
-            return Check(name=name, ok=False, detail=f"{uri} does not answer: {error}", fix=fix)
+            return Check(name=name, ok=False, detail=f"{shown(uri)} does not answer: {error}", fix=fix)
+    if scheme.partition("+")[0] in ("postgresql", "mysql", "mssql"):
+        return check_database(name, uri, timeout)
     if "://" in uri and scheme != "file":
         return Check(name=name, ok=True, detail=f"a {scheme} store; not asked here")
     fix = "use tracking.uri=sqlite:///mlflow.db, or a server's http address"
     return Check(name=name, ok=False, detail=f"MLflow writes no studies to {uri!r}", fix=fix)
+
+
+def check_database(name: str, address: str, timeout: float) -> Check:
+    """Check that a database server takes us, without making tables.
+
+    Args:
+        name: What the database is for.
+        address: An SQLAlchemy address.
+        timeout: Seconds that the server may take.
+    """
+    from search.database import reason, tables
+
+    try:
+        found = len(tables(address, timeout))
+    # Drivers share no base class of errors.
+    except Exception as error:
+        fix = "start the server, create the database, or set PGPASSWORD; docs/study-file.md has more"
+        return Check(name=name, ok=False, detail=f"{shown(address)}: {reason(error, address)}", fix=fix)
+    return Check(name=name, ok=True, detail=f"{shown(address)} answers; {found} tables")
 
 
 def _check_sqlite(name: str, path: Path, timeout: float) -> Check:

@@ -64,7 +64,7 @@ class StudyFolder:
 
     @property
     def sampler(self) -> Path:
-        """The Optuna study."""
+        """The Optuna study, unless it lies in a database."""
         return self.root / "optuna.journal"
 
     @property

@@ -7,10 +7,11 @@ import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from search.database import prepared_alone, refusing, sqlite_file, tables
 from search.study_file import InputError
 
 _BATCH = 100  # MLflow's bound on parameters, and on tags, in one call
@@ -19,7 +20,7 @@ _BATCH = 100  # MLflow's bound on parameters, and on tags, in one call
 def prepare_store(uri: str) -> None:
     """Create the store's tables once, or reach its server, before anything else touches it.
 
-    Several processes that meet a fresh SQLite file at once leave it unusable. A database of an older
+    Several processes that meet a fresh database at once leave it unusable. A database of an older
     MLflow is refused, not migrated: MLflow advises a backup first, and its message names the command.
 
     Args:
@@ -28,13 +29,15 @@ def prepare_store(uri: str) -> None:
     Raises:
         InputError: The store cannot be reached or written; one line that names the URI.
     """
-    with refusing(uri), quiet():
+    is_database = _is_database(uri)
+    with refusing_store(uri), quiet(), prepared_alone(uri) if is_database else nullcontext():
         from mlflow.tracking import MlflowClient
 
         if uri.startswith(("http://", "https://")):
             _reach_server(uri)
-        elif "://" in uri and not uri.startswith(("file:", "databricks")):
-            _reach_database(uri)
+        # Both keep their version in a table of the same name, and each takes the other's for its own.
+        if is_database and {"studies", "trials"} <= tables(uri):
+            raise InputError("it holds Optuna's tables; give MLflow a database of its own")
         MlflowClient(uri).search_experiments(max_results=1)
 
 
@@ -100,38 +103,19 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
 
 
 def _artifact_folder(uri: str, experiment: str) -> str | None:
-    """Return a folder beside a SQLite database; MLflow's own default would be the working directory's."""
-    database = _sqlite_file(uri)
-    if database is None:
+    """Return `mlruns/` beside a SQLite file, or in the working directory; a server has its own place.
+
+    MLflow's own default would be the working directory that this process had when it first met the store.
+    """
+    if not _is_database(uri):
         return None
-    return (database.parent / "mlruns" / re.sub(r"[^\w.-]", "_", experiment)).as_uri()
+    database = sqlite_file(uri)
+    home = Path.cwd() if database is None else database.parent
+    return (home / "mlruns" / re.sub(r"[^\w.-]", "_", experiment)).as_uri()
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    from sqlalchemy.engine import make_url
-
-    if not uri.startswith("sqlite:"):
-        return None
-    database = make_url(uri).database
-    return Path(database).absolute() if database and database != ":memory:" else None
-
-
-def _reach_database(uri: str) -> None:
-    """Connect once, and try whether a file can be written: MLflow alone would try again for minutes."""
-    import sqlalchemy
-
-    if (file := _sqlite_file(uri)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(uri)
-    try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "sqlite":
-                # A write that is never committed: on a read-only file even BEGIN IMMEDIATE succeeds.
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                connection.exec_driver_sql("CREATE TABLE recipe_search_probe (x)")
-                connection.exec_driver_sql("ROLLBACK")
-    finally:
-        engine.dispose()
+def _is_database(uri: str) -> bool:
+    return "://" in uri and not uri.startswith(("http:", "https:", "file:", "databricks"))
 
 
 def _reach_server(uri: str) -> None:
@@ -156,16 +140,9 @@ def _reach_server(uri: str) -> None:
         raise
 
 
-@contextmanager
-def refusing(uri: str) -> Iterator[None]:
+def refusing_store(uri: str) -> AbstractContextManager[None]:
     """Turn what MLflow, its database driver or its HTTP client raises into one line that names the URI."""
-    try:
-        yield
-    # Drivers and servers share no base class of errors.
-    except Exception as error:
-        cause = getattr(error, "orig", None) or error
-        reason = " ".join(str(cause).split()).replace(uri, shown(uri))[:300]
-        raise InputError(f"tracking.uri: cannot use the MLflow store {shown(uri)}: {reason}") from error
+    return refusing("tracking.uri", "MLflow store", uri)
 
 
 @contextmanager
@@ -178,8 +155,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def shown(uri: str) -> str:
-    """Return a URI without its password."""
-    return re.sub(r"(://[^:/@]+):[^@/]+@", r"\1:***@", uri)

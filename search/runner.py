@@ -19,6 +19,7 @@ from search.cluster import connected
 from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
 from search.objective import Objective
+from search.optuna_store import open_storage, optuna_study_name
 from search.placement import Placement
 from search.plots import study_plots
 from search.preparation import Prepared, place_study
@@ -67,7 +68,8 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
     """Run a study to its end, on the cluster of `RAY_ADDRESS` or on this machine.
 
     Args:
-        prepared: The study; its MLflow store must be prepared. An earlier run's folder is replaced.
+        prepared: The study; its MLflow store and, where it has one, its Optuna database must be prepared. An
+            earlier run's folder is replaced.
         console: Where the progress is shown.
 
     Raises:
@@ -229,8 +231,8 @@ def _tune(
         space,
         presets=presets,
         violation=objective.violation,
-        storage=folder.sampler,
-        study_name=config.name,
+        storage=open_storage(config.search.storage, folder.sampler),
+        study_name=optuna_study_name(config.name, config.search.storage, tracker.run_id),
         seed=config.search.seed,
         startup_trials=config.startup_trials,
     )

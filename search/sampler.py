@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
@@ -30,8 +29,8 @@ class RecipeSampler(OptunaSearch):
         space: The recipes to choose from.
         presets: Preset name -> parameter values, tried first; they count as start-up trials.
         violation: Held-out forgetting in points -> how far it exceeds its bound; at most 0 is feasible.
-        storage: File of the Optuna study, kept for later reading.
-        study_name: Name of the Optuna study.
+        storage: Where the Optuna study lies; see `search.optuna_store`.
+        study_name: Name of the Optuna study; one that is there already goes on.
         seed: Seed of the sampler.
         startup_trials: Fewest trials, presets included, before the model takes over from chance.
     """
@@ -42,7 +41,7 @@ class RecipeSampler(OptunaSearch):
         *,
         presets: Mapping[str, Mapping[str, Any]],
         violation: Callable[[float], float],
-        storage: Path,
+        storage: BaseStorage,
         study_name: str,
         seed: int,
         startup_trials: int,
@@ -64,7 +63,7 @@ class RecipeSampler(OptunaSearch):
             mode="max",
             sampler=sampler,
             study_name=study_name,
-            storage=JournalStorage(JournalFileBackend(str(storage))),
+            storage=storage,
         )
         self._violation = violation
         for name, params in presets.items():
@@ -104,3 +103,20 @@ class RecipeSampler(OptunaSearch):
             # A stop's own rung never passes through `on_trial_result`.
             trial.report(score, result["step"])
             self._ot_study.tell(trial, state=TrialState.PRUNED)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save which Optuna trial each of Tune's is; all else lies in the storage.
+
+        Tune's searcher would save itself whole: with the storage, the password of its address.
+        """
+        known = {trial_id: trial._trial_id for trial_id, trial in self._ot_trials.items()}
+        with open(checkpoint_path, "wb") as file:
+            pickle.dump((known, self._completed_trials), file)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Go on with the trials of a sampler that was saved, in the same study."""
+        with open(checkpoint_path, "rb") as file:
+            known, self._completed_trials = pickle.load(file)
+        self._ot_trials = {
+            trial_id: optuna.trial.Trial(self._ot_study, number) for trial_id, number in known.items()
+        }

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from search.config import StudyConfig, resolve_paths
+from search.passwords import without_password
 from spaces.nearest import did_you_mean
 
 
@@ -65,8 +66,17 @@ def parse_study(content: dict[str, Any], source: str) -> StudyConfig:
 
 
 def dump_study(config: StudyConfig) -> str:
-    """Return the resolved study as YAML that `load_study` reads back to the same study."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """Return the resolved study as YAML that `load_study` reads back to the same study, but for passwords."""
+    return yaml.safe_dump(plain_values(config), sort_keys=False)
+
+
+def plain_values(config: StudyConfig) -> dict[str, Any]:
+    """Return the study as plain values, with no password in an address: they are what is kept for others."""
+    values = config.model_dump(mode="json")
+    values["tracking"]["uri"] = without_password(config.tracking.uri)
+    if config.search.storage is not None:
+        values["search"]["storage"] = without_password(config.search.storage)
+    return values
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

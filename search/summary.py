@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from search.passwords import without_password
 from search.results import TrialResult
 from search.runner import Outcome
 
@@ -69,7 +70,14 @@ def _where(outcome: Outcome) -> Table:
 
 
 def _ui_command(uri: str) -> str:
-    return "recipe-search ui" if uri == "sqlite:///mlflow.db" else f"recipe-search ui --uri {uri}"
+    """Return how to look at the store: a server's pages are there already."""
+    if uri.startswith(("http://", "https://")):
+        return without_password(uri)
+    return (
+        "recipe-search ui"
+        if uri == "sqlite:///mlflow.db"
+        else f"recipe-search ui --uri {without_password(uri)}"
+    )
 
 
 def _shown(path: Path) -> str:

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from search.background import BackgroundWriter
 from search.config import StudyConfig
-from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing, shown
+from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
+from search.passwords import shown
 from search.results import TrialResult, TrialState
-from search.study_file import dump_study
+from search.study_file import dump_study, plain_values
 from spaces.recipe import Recipe
 from trainables.evaluation import Evaluation
 
@@ -61,6 +62,11 @@ class StudyTracker:
         self._open: set[str] = set()
 
     @property
+    def run_id(self) -> str:
+        """The study's parent run, once `start_study` has opened it."""
+        return self._study_run
+
+    @property
     def warnings(self) -> list[str]:
         """What could not be recorded, one line each; complete only after `close`."""
         return self._writer.warnings
@@ -92,7 +98,7 @@ class StudyTracker:
         all_tags |= {f"data/{name}": digest for name, digest in fingerprints.items()}
         if "git_commit" in tags:
             all_tags["mlflow.source.git.commit"] = tags["git_commit"]
-        with refusing(self._uri), quiet():
+        with refusing_store(self._uri), quiet():
             from mlflow.tracking import MlflowClient
 
             self._client = MlflowClient(self._uri)
@@ -100,15 +106,13 @@ class StudyTracker:
             if run_id is None:
                 run = self._client.create_run(self._experiment_id, run_name=config.name)
                 self._study_run = run.info.run_id
-                settings = flatten(config.model_dump(mode="json")) | {"tracking.uri": shown(self._uri)}
-                log_batch(self._client, self._study_run, params=settings)
+                log_batch(self._client, self._study_run, params=flatten(plain_values(config)))
             else:
                 self._study_run = run_id
                 self._client.update_run(run_id, status="RUNNING")
             log_batch(self._client, self._study_run, tags=all_tags)
             self._log_data(fingerprints)
-            text = dump_study(config).replace(self._uri, shown(self._uri))
-            self._client.log_text(self._study_run, text, "study.yaml")
+            self._client.log_text(self._study_run, dump_study(config), "study.yaml")
         return self._study_run
 
     def log_base(self, evaluations: Mapping[str, Evaluation], cached: bool) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from search.config import SearchConfig
+from search.optuna_store import open_storage
 from search.sampler import RecipeSampler
 from spaces.presets import preset_params
 from spaces.space import Bounds, RecipeSpace
@@ -34,7 +35,7 @@ def sampler(
         SPACE,
         presets=presets,
         violation=lambda forgetting: forgetting - 5.0,
-        storage=journal,
+        storage=open_storage(None, journal),
         study_name="made",
         seed=seed,
         startup_trials=3,
@@ -194,3 +195,31 @@ def test_the_model_takes_over_after_the_presets(journal: Path) -> None:
         subsets.append(params["subset"])
         search.on_trial_complete(f"t{number}", result(50.0 if params["subset"] == "gate_up" else -50.0, 100))
     assert subsets[10:].count("gate_up") >= 9, "by chance it would be 5 of 15"
+
+
+def test_a_restored_sampler_ends_the_trials_that_were_open(journal: Path, tmp_path: Path) -> None:
+    search = sampler(journal)
+    for trial in ("done", "open"):
+        search.suggest(trial)
+    search.on_trial_complete("done", result(1.0, 100))
+    search.save(str(tmp_path / "saved"))
+
+    again = sampler(journal)
+    again.restore(str(tmp_path / "saved"))
+    again.on_trial_complete("done", result(9.0, 100))  # known to have ended: not told twice
+    again.on_trial_complete("open", result(2.0, 100))
+    assert [(trial.state, trial.value) for trial in told(journal)] == [
+        (TrialState.COMPLETE, 1.0),
+        (TrialState.COMPLETE, 2.0),
+    ]
+
+
+def test_what_is_saved_does_not_grow_with_what_the_storage_holds(journal: Path, tmp_path: Path) -> None:
+    """Tune saves the searcher again and again: an id and a number a trial, never the storage's address."""
+    search = sampler(journal)
+    for number in range(20):
+        search.suggest(f"trial{number:02d}")
+    search.save(str(tmp_path / "saved"))
+    saved = (tmp_path / "saved").read_bytes()
+    assert len(saved) < 20 * 40
+    assert str(journal).encode() not in saved

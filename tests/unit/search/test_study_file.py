@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.study_file import InputError, load_study
+from search.study_file import InputError, dump_study, load_study
 
 STUDY = """
 name: lesson
@@ -208,3 +208,22 @@ class TestWrongFiles:
     def test_content(self, file: Path, content: bytes, message: str) -> None:
         file.write_bytes(content)
         assert refused(file).startswith(f"{file}: {message}")
+
+
+class TestDump:
+    def test_passwords_are_left_out(self, file: Path) -> None:
+        overrides = [
+            "tracking.uri=http://me:secret@host",
+            "search.storage=postgresql://me:secret@host/optuna",
+        ]
+        text = dump_study(load_study(file, overrides))
+        assert "secret" not in text
+        assert "uri: http://me@host\n" in text
+        assert "storage: postgresql://me@host/optuna\n" in text
+
+    def test_one_database_for_both(self, file: Path) -> None:
+        address = "postgresql://me@host/both"
+        with pytest.raises(
+            InputError, match=r"search\.storage: must be another database than tracking\.uri's"
+        ):
+            load_study(file, [f"tracking.uri={address}", f"search.storage={address}"])

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from made_study import record, trial
+from made_study import config, record, trial
 from rich.console import Console
 
 from search.handover import StudyFolder
@@ -23,8 +23,12 @@ def timed(number: int, seconds: float) -> TrialResult:
     return dataclasses.replace(made, rungs=(dataclasses.replace(rung, metrics=metrics),))
 
 
-def shown(*trials: TrialResult, folder: Path = Path("/elsewhere/runs/made")) -> str:
-    study = record(trials, seconds=83.4)
+def shown(
+    *trials: TrialResult, folder: Path = Path("/elsewhere/runs/made"), uri: str = "sqlite:///mlflow.db"
+) -> str:
+    made = config()
+    made = made.model_copy(update={"tracking": made.tracking.model_copy(update={"uri": uri})})
+    study = record(trials, seconds=83.4, study=made)
     outcome = Outcome(
         record=study,
         selection=select(study.trials, study.objective),
@@ -72,3 +76,16 @@ def test_the_median_turn_round_is_shown() -> None:
 def test_turn_rounds_are_those_that_were_measured() -> None:
     failed = trial(7, state=TrialState.FAILED, error="no group")
     assert turn_rounds((timed(0, 0.1), trial(1, [{}]), failed, timed(2, 0.3))) == [0.1, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("sqlite:///mlflow.db", "recipe-search ui "),
+        ("postgresql://me:secret@host/mlflow", "recipe-search ui --uri postgresql://me@host/mlflow "),
+        ("http://me:secret@host:5000", "http://me@host:5000 "),
+    ],
+)
+def test_where_mlflow_is_is_told_without_a_password(uri: str, told: str) -> None:
+    (line,) = (line for line in shown(uri=uri).splitlines() if "MLflow" in line)
+    assert line.strip("│ ").removeprefix("MLflow").lstrip() + " " == told
