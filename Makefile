@@ -74,5 +74,5 @@ $(RUN_READY): $(MADE) $(REQUIREMENTS) | same-python
 
 $(DEV_READY): $(MADE) $(REQUIREMENTS) | same-python
 	@echo "installing recipe-search with its development tools into $(VENV)/ (some minutes the first time)"
-	@$(PIP_INSTALL) '.[tiny,lora,dev]'
+	@$(PIP_INSTALL) '.[tiny,lora,postgres,dev]'
 	@touch $@ $(RUN_READY)
