@@ -57,7 +57,8 @@ def shard_model(model: nn.Module, device: torch.device) -> None:
     for module in (*layers_of(model), model):
         fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     # Generation encodes images outside of the forward method, with parameters that only the root gathers.
-    register_fsdp_forward_method(model, "generate")
+    if hasattr(model, "generate"):
+        register_fsdp_forward_method(model, "generate")
 
 
 def training_forward(model: nn.Module, share: Share) -> nn.Module:

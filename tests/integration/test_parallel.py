@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from tiny_models import measured, samples, setup, task, train_job
-from torch import Tensor
+from torch import Tensor, nn
 from worlds import in_world
 
 from trainables.checkpoint import Pointer
 from trainables.jobs import EvaluateJob, TrainJob, WorkerSetup
-from trainables.parallel import Share
+from trainables.parallel import Share, full_tensor, shard_model, training_forward
 from trainables.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("_one_thread")
@@ -26,10 +28,11 @@ pytestmark = pytest.mark.usefixtures("_one_thread")
 LEARNING_RATE = 1e-3
 RUNGS = (3, 6)
 RECIPES: dict[str, dict[str, Any]] = {
-    "full": {"subset": "full", "weight_decay": 0.1},
     "vision": {"subset": "vision"},
     "sa_proj": {"subset": "sa_proj"},
     "gate_up": {"subset": "gate_up", "batch_size": 5},
+    # The last one before the base is evaluated again: it changes every parameter.
+    "full": {"subset": "full", "weight_decay": 0.1},
 }
 # How several processes carry them out; one process takes its share in one pass and recomputes nothing.
 EXECUTIONS: dict[str, dict[str, Any]] = {
@@ -108,7 +111,22 @@ def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[
         found[f"{home.name} resumed"] = resumed(workbench, written, home)
     half = Workbench(worker_setup(base, "bfloat16"), share=Share(rank, size, sharded=True))
     found["bfloat16"] = serve(half, job_of("sa_proj", folder / f"{size}-half", EXECUTIONS["sa_proj"]))
+    found["mean gradients"] = [mean_gradient(rank, sharded) for sharded in (False, True)]
     return found if rank == 0 else None
+
+
+def mean_gradient(rank: int, sharded: bool) -> float:
+    """Return the mean of gradients of which bfloat16 would lose some: 1, 2^-9, -1, 2^-9."""
+    model = nn.Linear(4, 1, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    share = Share(rank, dist.get_world_size(), sharded)
+    if sharded:
+        shard_model(model, torch.device("cpu"))
+    model(torch.ones(1, 4, dtype=torch.bfloat16))  # as the base is evaluated before any training
+    model.requires_grad_(True)
+    forward = training_forward(model, share)
+    forward(torch.full((1, 4), (1.0, 2.0**-9, -1.0, 2.0**-9)[rank], dtype=torch.bfloat16)).sum().backward()
+    assert model.weight.grad is not None
+    return full_tensor(model.weight.grad)[0, 0].item()
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +203,8 @@ def test_bfloat16_trains_alike_but_for_rounding(
     for several in (two, four):
         for (*_, metrics), (*_, wanted) in zip(several["bfloat16"].measured, expected.measured, strict=True):
             assert metrics["train/loss"] == pytest.approx(wanted["train/loss"], rel=1e-2)
+
+
+def test_bfloat16_gradients_are_averaged_in_fp32(four: dict[str, Any]) -> None:
+    """(1 + 2^-9 - 1 + 2^-9) / 4 = 2^-10; in bfloat16 1 + 2^-9 is 1."""
+    assert four["mean gradients"] == [2.0**-10, 2.0**-10]
