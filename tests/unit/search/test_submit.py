@@ -84,6 +84,7 @@ def test_a_line_quoted_once_more_arrives_as_it_is(tmp_path: Path) -> None:
         ("study.yaml --overwrite a.b=x y z c=2", ["study.yaml", "--overwrite", "a.b=x y z", "c=2"]),
         ("study.yaml a=[1, -2] b=3 - 4", ["study.yaml", "a=[1, -2]", "b=3 - 4"]),
         ("study.yaml tasks.my-task.search=a b.jsonl", ["study.yaml", "tasks.my-task.search=a b.jsonl"]),
+        ("study.yaml --overwrite stray", ["study.yaml", "--overwrite", "stray"]),
         ("doctor --json", ["doctor", "--json"]),
         ("", []),
     ],
@@ -152,7 +153,8 @@ def test_the_copy_on_the_head_runs_the_installed_project(
     tmp_path: Path, line: str, status: int, said: str
 ) -> None:
     shutil.copy(ROOT / "search" / "submit.py", tmp_path)
-    (tmp_path / "search").mkdir()  # a folder of the user's own
+    (tmp_path / "search").mkdir()  # a package of the user's own
+    (tmp_path / "search" / "__init__.py").touch()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, tmp_path / "submit.py", *line.split()],
