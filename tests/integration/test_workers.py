@@ -37,12 +37,12 @@ def tasks_setup(base: Path) -> WorkerSetup:
 
 @pytest.fixture(scope="module")
 def pair(local_ray: None, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A group of two workers, which share gradients over gloo."""
+    """A group of two workers that hold a shard of the model each, over gloo."""
     actor = ray.remote(num_cpus=0, max_concurrency=100)(WorkerGroup)
     group = actor.remote(
         "pair",
         tasks_setup(base),
-        GroupShape(workers=2, cpus=0.5),
+        GroupShape(workers=2, cpus=0.5, sharded=True),
         str(tmp_path_factory.mktemp("storage")),
         0,
     )
