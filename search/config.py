@@ -78,7 +78,7 @@ class ModelConfig(_Section):
     path: str = Field(description="Hugging Face id, local folder, or the embedded model 'tiny-llava'.")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Type of the weights in training and evaluation; bfloat16 rounds small steps away.",
+        description="Type of the weights; in bfloat16 what is trained has masters in fp32.",
     )
 
 
