@@ -25,6 +25,7 @@ from trainables.collate import EncodedSample, Encoder, pad_token_id
 from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
+from trainables.flops import TrainingFlops, flops_of_steps
 from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, WorkerSetup
 from trainables.lockstep import Lockstep
 from trainables.loop import Progress, TrialFailed, fine_tune
@@ -168,10 +169,17 @@ class Workbench:
                 )
             ) as run,
         ):
+            flops = TrainingFlops(
+                build_manifest(self.model, "full"), manifest, recomputed=job.activation_checkpointing
+            )
+            counted, train_flops = 0, 0
             train_seconds = eval_seconds = 0.0
             try:
                 for progress in run:
                     train_seconds += progress.seconds
+                    steps = range(counted, progress.step)
+                    train_flops += flops_of_steps(flops, steps, self._train, job.recipe.batch_size, job.seed)
+                    counted = progress.step
                     began = time.perf_counter()
                     evaluations, drift = self._evaluate_tuned()
                     eval_seconds += time.perf_counter() - began
@@ -187,6 +195,7 @@ class Workbench:
                             **drift,
                             "train/loss": sum(progress.losses) / len(progress.losses),
                             "cost/trainable_parameters": float(manifest.count),
+                            "cost/train_flops": float(train_flops),
                             **self._cost(train_seconds, eval_seconds),
                         },
                         manifest=manifest.to_dict() if first else None,

@@ -65,6 +65,7 @@ def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
         "cost/gpu_seconds",
         "cost/peak_memory_bytes",
         "cost/trainable_parameters",
+        "cost/train_flops",
     }
     # Two layers of four matrices of 16 x 16.
     assert last.metrics["cost/trainable_parameters"] == 2 * 4 * 16 * 16
@@ -130,6 +131,8 @@ def test_goes_on_from_a_checkpoint(used: Workbench, tmp_path: Path) -> None:
         kept = replace(pointer, path=shutil.copy(pointer.path, tmp_path / "kept"))
     rest = list(used.run(replace(train_job(tmp_path / "rest", rungs=(2, 4, 6)), resume=kept)))
     assert measured(rest) == measured(whole[1:])
+    flops = [report.metrics["cost/train_flops"] for report in whole]
+    assert [report.metrics["cost/train_flops"] for report in rest] == flops[1:]
     assert not Path(kept.path).exists(), "a later rung's checkpoint takes its place"
 
 

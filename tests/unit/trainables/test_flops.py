@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_models import encoded, llama, llava, samples, save_llama, setup, task, train_job
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from spaces.roles import ROLES
+from spaces.subsets import SUBSETS
+from trainables.batches import batch_indices
+from trainables.collate import EncodedSample, Encoder, collate
+from trainables.flops import PLACES, Positions, TrainingFlops, flops_of_steps
+from trainables.loop import answer_loss_sum
+from trainables.manifest import build_manifest
+from trainables.recompute import recomputed_activations
+from trainables.tiny.build import build_tokenizer
+from trainables.workbench import Workbench
+
+# The tiny text model by hand: a layer's matrices, hidden size 16 and feed-forward 24, in elements.
+PROJECTION = 16 * 16
+FEED_FORWARD = 16 * 24
+
+
+def flops_of(model: nn.Module, subset: str, recomputed: bool = False) -> TrainingFlops:
+    return TrainingFlops(build_manifest(model, "full"), build_manifest(model, subset), recomputed=recomputed)
+
+
+def counted(model: nn.Module, subset: str, data: list[EncodedSample], recomputed: bool) -> int:
+    """Return what torch counts of one forward and backward pass; it counts every product that runs."""
+    # Attention as products that the counter knows, which leaves out the CPU's fused kernel.
+    model.set_attn_implementation("eager")
+    names = set(build_manifest(model, subset).names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    batch = collate(data, 0)
+    again = recomputed_activations(model) if recomputed else nullcontext()
+    with FlopCounterMode(display=False) as counter, again:
+        answer_loss_sum(model(**batch.inputs, use_cache=False).logits, batch).backward()
+    return int(counter.get_total_flops())
+
+
+def text_samples(n: int = 1) -> list[EncodedSample]:
+    return [Encoder(build_tokenizer()).encode(s) for s in samples("text", n, images=False)]
+
+
+def assert_counts(model: nn.Module, subset: str, data: list[EncodedSample], recomputed: bool) -> None:
+    flops = flops_of(model, subset, recomputed)
+    measured = counted(model, subset, data, recomputed)
+    if subset == "vo":
+        # In the lowest layer nothing needs the gradients of queries and keys, yet fused kernels compute them.
+        assert measured < sum(map(flops.per_sample, data)) < 1.05 * measured
+    else:
+        assert sum(map(flops.per_sample, data)) == measured
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_torch_counts_the_same_on_a_llava(subset: str, recomputed: bool) -> None:
+    model = llava()
+    # Of the last layer: a layer above the features runs, but no gradient comes through it.
+    model.config.vision_feature_layer = -1
+    # Two samples of the same length, so that nothing is padded.
+    assert_counts(model, subset, [encoded()[0]] * 2, recomputed)
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("subset", ["llm", "sa_proj", "vo", "mlp", "gate_up", "down"])
+def test_torch_counts_the_same_on_a_text_model(subset: str, recomputed: bool) -> None:
+    assert_counts(llama(), subset, text_samples(), recomputed)
+
+
+def test_torch_counts_the_same_where_head_and_embedding_are_one() -> None:
+    model = llama()
+    model.lm_head.weight = model.model.embed_tokens.weight
+    assert_counts(model, "llm", text_samples(), recomputed=False)
+
+
+def test_by_hand() -> None:
+    """`gate_up` of two layers on 5 tokens: forward everything; back from the head to the lower gate and up.
+
+    Down and head pass the gradient on in both layers, gate, up and the attention in the upper one alone.
+    """
+    model = llama()
+    head = 16 * model.config.vocab_size
+    attention = 4 * 16 * 5**2
+    forward = 2 * 5 * (2 * (4 * PROJECTION + 3 * FEED_FORWARD) + head) + 2 * attention
+    own = 2 * 5 * 2 * 2 * FEED_FORWARD
+    through = 2 * 5 * (head + 2 * FEED_FORWARD + 2 * FEED_FORWARD + 4 * PROJECTION) + 2 * attention
+    assert flops_of(model, "gate_up").per_positions(Positions(text=5)) == forward + own + through
+    # Computed again: both layers but for their last product.
+    again = 2 * (2 * 5 * (4 * PROJECTION + 2 * FEED_FORWARD) + attention)
+    assert (
+        flops_of(model, "gate_up", True).per_positions(Positions(text=5)) == forward + own + through + again
+    )
+
+
+def test_every_role_has_a_place() -> None:
+    assert set(PLACES) == set(ROLES)
+
+
+def test_text_alone_sends_no_gradient_to_a_vision_tower() -> None:
+    model, text = llava(), Positions(text=7)
+    forward = 2 * 7 * (2 * (4 * PROJECTION + 3 * FEED_FORWARD) + 16 * model.config.text_config.vocab_size)
+    forward += 2 * 4 * 16 * 7**2
+    assert flops_of(model, "vision_projector").per_positions(text) == forward
+    assert flops_of(model, "full").per_positions(text) == flops_of(model, "llm").per_positions(text)
+
+
+def test_steps_count_the_samples_that_they_take() -> None:
+    """Ten samples in batches of four: an epoch ends in the middle of the third step."""
+    data, flops = encoded(), flops_of(llava(), "down")
+    each = [flops.per_sample(sample) for sample in data]
+    assert len(set(each)) > 1
+    taken = [i for step in range(5) for i in batch_indices(step, 4, 10, seed=1)]
+    # Five steps are two epochs.
+    assert flops_of_steps(flops, range(5), data, 4, seed=1) == 2 * sum(each)
+    assert flops_of_steps(flops, range(1, 2), data, 4, seed=1) == sum(each[i] for i in taken[4:8])
+
+
+def test_a_trial_reports_them_from_its_start(tmp_path: Path) -> None:
+    """Two epochs of eight samples end at step 4, in batches of four, whatever their order."""
+    own = samples("easy", 8, images=False)
+    tasks = (task("easy", "target", train=own, images=False), task("kept", "held_out", images=False))
+    bench = Workbench(setup(save_llama(tmp_path / "llama"), tasks))
+    job = replace(train_job(tmp_path / "trial", "mlp", rungs=(2, 4)), activation_checkpointing=True)
+    first, last = (report.metrics["cost/train_flops"] for report in bench.run(job))
+    encoder = Encoder(build_tokenizer())
+    flops = flops_of(llama(), "mlp", recomputed=True)
+    epoch = sum(flops.per_sample(encoder.encode(sample)) for sample in own)
+    assert (first, last) == (epoch, 2 * epoch)

@@ -1,0 +1,214 @@
+"""FLOPs that training takes, counted from the manifest; docs/training.md defines them.
+
+A matrix of N elements costs 2N per position in the forward pass, 2N in the backward pass if it is trained
+(its own gradient), and 2N if anything below it is (the gradient goes through it to get there); 6N in all
+where everything is trained (Kaplan et al., arXiv 2001.08361, section 2.1). Attention over n positions of
+width d costs 4 d n^2 in the forward pass and twice that in the backward pass; causality is not discounted
+(Chowdhery et al., arXiv 2204.02311, appendix B). Norms, activations, lookups and the optimiser count nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, NamedTuple
+
+from trainables.batches import batch_indices
+from trainables.collate import EncodedSample
+from trainables.manifest import TrainableManifest, TrainedParameter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Positions:
+    """How many positions of one sample each part of a model sees.
+
+    Attributes:
+        text: Tokens T of the language model, image placeholders included.
+        patches: Image patches, which are also what a projector sees.
+        vision: Positions of the vision tower: patches and class tokens.
+    """
+
+    text: int
+    patches: int = 0
+    vision: int = 0
+
+
+class Depth(NamedTuple):
+    """Where a parameter stands in the forward pass: a gradient flows from the largest down to the lowest."""
+
+    part: int
+    layer: int
+    stage: int
+    serial: int = 0
+
+
+_VISION, _PROJECTOR, _LANGUAGE, _HEAD = range(4)
+# Role -> part of the model, stage within its layer. What runs side by side has one stage.
+PLACES: Final = {
+    "vision.embed": (_VISION, 0),
+    "vision.norm": (_VISION, 1),
+    "vision.attn": (_VISION, 2),
+    "vision.mlp": (_VISION, 3),
+    "projector": (_PROJECTOR, 0),
+    "embed": (_LANGUAGE, 0),
+    "norm": (_LANGUAGE, 1),
+    "attn.q": (_LANGUAGE, 2),
+    "attn.k": (_LANGUAGE, 2),
+    "attn.v": (_LANGUAGE, 2),
+    "attn.o": (_LANGUAGE, 3),
+    "mlp.gate": (_LANGUAGE, 4),
+    "mlp.up": (_LANGUAGE, 4),
+    "mlp.down": (_LANGUAGE, 5),
+    "head": (_HEAD, 1),
+}
+# Roles whose matrices run one after the other, in the model's order.
+_SERIAL: Final = {"projector", "vision.mlp"}
+# Role of the matrix that ends an attention; its input is as wide as all heads together.
+_ATTENTION_ENDS: Final = {"attn.o", "vision.attn"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A matrix product, or an attention's two products of activations.
+
+    Attributes:
+        depth: Where it stands.
+        size: Elements of the matrix; of an attention, its width.
+        quadratic: Whether it is an attention.
+        trained: Whether it is a trained matrix.
+        convolution: Whether it takes the image's patches.
+    """
+
+    depth: Depth
+    size: int
+    quadratic: bool = False
+    trained: bool = False
+    convolution: bool = False
+
+    def forward(self, positions: Positions) -> int:
+        """Return the FLOPs of the forward pass."""
+        if self.convolution or self.depth.part == _PROJECTOR:
+            seen = positions.patches
+        else:
+            seen = positions.vision if self.depth.part == _VISION else positions.text
+        return 4 * self.size * seen**2 if self.quadratic else 2 * self.size * seen
+
+
+class TrainingFlops:
+    """Counts the FLOPs of training a subset on a sample.
+
+    Args:
+        parameters: All the model's parameters: the manifest of `full`.
+        trained: The manifest of what is trained.
+        recomputed: Whether layers through which a gradient flows compute their activations again.
+    """
+
+    def __init__(
+        self, parameters: TrainableManifest, trained: TrainableManifest, *, recomputed: bool = False
+    ) -> None:
+        names = set(trained.names)
+        self._products = list(_products(parameters, names))
+        self._trained = sorted(
+            _depth(p, index) for index, p in enumerate(parameters.parameters) if p.name in names
+        )
+        self._recomputed = recomputed
+        self._last = _last_of_layers(self._products) if recomputed else {}
+        self._patch_size = next((p.shape[-1] for p in parameters.parameters if _is_convolution(p)), 0)
+        self._class_tokens = sum(p.name.endswith("class_embedding") for p in parameters.parameters)
+        self.per_positions = cache(self._count)
+
+    def per_sample(self, sample: EncodedSample) -> int:
+        """Return the FLOPs of one sample's forward and backward pass."""
+        pixels = sample.extras.get("pixel_values")
+        if pixels is None:
+            return self.per_positions(Positions(text=sample.length))
+        images, _, height, width = pixels.shape
+        patches = images * (height // self._patch_size) * (width // self._patch_size)
+        vision = patches + images * self._class_tokens
+        return self.per_positions(Positions(text=sample.length, patches=patches, vision=vision))
+
+    def _count(self, positions: Positions) -> int:
+        # What a sample without an image leaves out needs no gradient, and sends none on.
+        used = [depth for depth in self._trained if depth.part >= _LANGUAGE or positions.patches]
+        lowest = used[0] if used else None
+        total = 0
+        for product in self._products:
+            forward = product.forward(positions)
+            total += forward
+            if lowest is None:
+                continue
+            if product.trained:
+                total += forward
+            if lowest < product.depth:
+                total += 2 * forward if product.quadratic else forward
+            if self._recomputed and product.depth.layer >= 0 and lowest <= self._last[_layer(product)]:
+                # Nothing in the layer needs the result of its last product again.
+                total += forward if product.depth < self._last[_layer(product)] else 0
+        return total
+
+
+def flops_of_steps(
+    flops: TrainingFlops, steps: Iterable[int], data: Sequence[EncodedSample], batch_size: int, seed: int
+) -> int:
+    """Return the FLOPs of optimiser steps, in all processes together.
+
+    What padding adds, and samples that a process runs along with the others, are not counted.
+
+    Args:
+        flops: Counts those of a sample.
+        steps: The steps, counted from 0.
+        data: The training samples.
+        batch_size: Samples per step, over all workers.
+        seed: The trial's seed.
+    """
+    return sum(
+        flops.per_sample(data[i]) for step in steps for i in batch_indices(step, batch_size, len(data), seed)
+    )
+
+
+def _products(parameters: TrainableManifest, trained: set[str]) -> list[_Product]:
+    found: list[_Product] = []
+    attentions: dict[tuple[int, int], _Product] = {}
+    table: TrainedParameter | None = None
+    for index, p in enumerate(parameters.parameters):
+        depth = _depth(p, index)
+        convolution = _is_convolution(p)
+        if p.role == "embed":
+            table = p
+        # Tables of words and of positions are looked up.
+        if len(p.shape) < 2 or (p.role in {"embed", "vision.embed"} and not convolution):
+            continue
+        found.append(_Product(depth, p.count, trained=p.name in trained, convolution=convolution))
+        if p.role in _ATTENTION_ENDS and depth.layer >= 0:
+            # It comes after queries, keys and values, and before what ends the attention.
+            after = Depth(depth.part, depth.layer, PLACES["attn.q"][1], 1)
+            attentions[depth.part, depth.layer] = _Product(after, p.shape[1], quadratic=True)
+    if table is not None and not any(p.role == "head" for p in parameters.parameters):
+        # The head is the table of words, transposed.
+        found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=table.name in trained))
+    return [*found, *attentions.values()]
+
+
+def _depth(parameter: TrainedParameter, index: int) -> Depth:
+    part, stage = PLACES[parameter.role]
+    if parameter.role == "norm" and parameter.layer is None:
+        return Depth(_HEAD, -1, 0)
+    layer = -1 if parameter.layer is None else parameter.layer
+    return Depth(part, layer, stage, index if parameter.role in _SERIAL else 0)
+
+
+def _layer(product: _Product) -> tuple[int, int]:
+    return product.depth.part, product.depth.layer
+
+
+def _last_of_layers(products: list[_Product]) -> dict[tuple[int, int], Depth]:
+    last: dict[tuple[int, int], Depth] = {}
+    for product in products:
+        key = _layer(product)
+        last[key] = max(last.get(key, product.depth), product.depth)
+    return last
+
+
+def _is_convolution(parameter: TrainedParameter) -> bool:
+    return parameter.role == "vision.embed" and len(parameter.shape) > 2
