@@ -27,6 +27,7 @@ class _Open:
     preset: str | None
     began: float
     rungs: list[Rung] = field(default_factory=list)
+    nodes: set[str] = field(default_factory=set)
 
 
 class TrialRecorder(Callback):
@@ -92,6 +93,7 @@ class TrialRecorder(Callback):
             manifest = json.loads((self._folder / trial.trial_id / MANIFEST_FILE).read_text("utf-8"))
             self._tracker.log_manifest(trial.trial_id, manifest)
         opened.rungs.append(rung)
+        opened.nodes.update(result["nodes"])
         self._tracker.log_rung(trial.trial_id, rung.step, rung.metrics)
         self._progress.trial_rung(opened.number, rung.step, rung.score)
 
@@ -118,6 +120,7 @@ class TrialRecorder(Callback):
             recipe=opened.recipe,
             state=state,
             rungs=tuple(opened.rungs),
+            nodes=tuple(sorted(opened.nodes)),
             preset=opened.preset,
             error=error,
             seconds=time.monotonic() - opened.began,

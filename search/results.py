@@ -57,6 +57,7 @@ class TrialResult:
         preset: Name of the preset that queued it, or None.
         error: Why it failed, one line; None unless FAILED.
         seconds: Wall-clock time from start to end.
+        nodes: Addresses of the nodes that its workers ran on, as far as it reported.
     """
 
     trial_id: str
@@ -67,6 +68,7 @@ class TrialResult:
     preset: str | None = None
     error: str | None = None
     seconds: float = math.nan
+    nodes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse states that contradict the evidence."""
@@ -127,6 +129,7 @@ def trials_csv(trials: Iterable[TrialResult]) -> str:
             "preset": trial.preset or "",
             **trial.recipe.to_dict(),
             "seconds": round(trial.seconds, 3),
+            "nodes": " ".join(trial.nodes),
             "error": trial.error or "",
         }
         if trial.state is not TrialState.FAILED:

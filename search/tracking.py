@@ -193,6 +193,8 @@ class StudyTracker:
         tags = {"state": result.state.value}
         if result.error is not None:
             tags["error"] = result.error[:_LONGEST_TAG]
+        if result.nodes:
+            tags["nodes"] = " ".join(result.nodes)[:_LONGEST_TAG]
         spec = _trial_run(result.trial_id, result.number, result.recipe, result.preset)
         now = _now()
 

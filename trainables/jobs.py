@@ -99,6 +99,7 @@ class Report:
         checkpoint: Where the tensors of this step lie.
         started_at: Wall-clock time at which the job's first optimiser step began.
         error: Why the job failed, one line; it is then done.
+        nodes: Addresses of the nodes that its workers run on, without repetition.
     """
 
     step: int
@@ -109,3 +110,4 @@ class Report:
     checkpoint: Pointer | None = None
     started_at: float | None = None
     error: str | None = None
+    nodes: tuple[str, ...] = ()

@@ -152,6 +152,7 @@ class RecipeTrainable(tune.Trainable):
             "done": report.done,
             "metrics": metrics,
             "weights": None if report.checkpoint is None else report.checkpoint.path,
+            "nodes": list(report.nodes),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -26,10 +27,14 @@ _IDLE_LIMIT = datetime.timedelta(days=30)
 class Mailbox:
     """The group actor as one rank sees it: rank 0 talks to the actor and broadcasts to the others."""
 
-    def __init__(self, group: Any, share: Share) -> None:
+    def __init__(self, group: Any, share: Share, node: str) -> None:
         self._group = group
         self._share = share
         self._control = dist.new_group(backend="gloo", timeout=_IDLE_LIMIT) if share.size > 1 else None
+        everyones = [node] * share.size
+        if self._control is not None:
+            dist.all_gather_object(everyones, node, group=self._control)
+        self._nodes = tuple(sorted(set(everyones)))
 
     def next_job(self) -> tuple[int, Job] | None:
         """Wait for the next job and its sequence number; None when the group closes."""
@@ -37,6 +42,7 @@ class Mailbox:
 
     def report(self, sequence: int, report: Report) -> bool:
         """Hand over a report; return whether to go on with this job."""
+        report = replace(report, nodes=self._nodes)
         return bool(self._shared(lambda: ray.get(self._group.report.remote(sequence, report))))
 
     def explain(self, cause: str) -> None:
@@ -67,7 +73,7 @@ def worker_loop(config: dict[str, Any]) -> None:
         # What can't be loaded once can't be loaded after a restart either, so the group gives up at once.
         ray.get(group.give_up.remote(_one_line(error)))
         return
-    mailbox = Mailbox(group, share)
+    mailbox = Mailbox(group, share, ray.util.get_node_ip_address())
     while (assignment := mailbox.next_job()) is not None:
         _serve(workbench, mailbox, share, *assignment)
 

@@ -49,11 +49,20 @@ def study_config(**changes: Any) -> StudyConfig:
     return parse_study(content | changes, "test")
 
 
-def ended(trial_id: str, number: int, state: TrialState, error: str | None = None) -> TrialResult:
+def ended(
+    trial_id: str, number: int, state: TrialState, error: str | None = None, nodes: tuple[str, ...] = ()
+) -> TrialResult:
     progress = 1.0 if state is TrialState.COMPLETE else 0.5
     rung = Rung(step=int(40 * progress), progress=progress, score=SCORE, values={}, metrics={})
     return TrialResult(
-        trial_id=trial_id, number=number, recipe=RECIPE, state=state, rungs=(rung,), error=error, seconds=1.0
+        trial_id=trial_id,
+        number=number,
+        recipe=RECIPE,
+        state=state,
+        rungs=(rung,),
+        error=error,
+        seconds=1.0,
+        nodes=nodes,
     )
 
 
@@ -272,13 +281,14 @@ class TestTrialRun:
         error = "loss is not finite at step 3" if state is TrialState.FAILED else None
         with store.study() as (tracker, _):
             tracker.start_trial("t_1", 0, RECIPE)
-            tracker.end_trial(ended("t_1", 0, state, error))
+            tracker.end_trial(ended("t_1", 0, state, error, ("10.0.0.2", "10.0.0.3")))
             tracker.finish(True)
         run = store.trial("t_1")
         assert run.info.status == status
         assert run.info.end_time >= run.info.start_time
         assert run.data.tags["state"] == state.value
         assert run.data.tags.get("error") == error
+        assert run.data.tags["nodes"] == "10.0.0.2 10.0.0.3"
 
     def test_a_trial_cut_short_is_killed_and_has_no_state(self, store: Store) -> None:
         with store.study() as (tracker, _):

@@ -96,6 +96,7 @@ def test_one_step_is_one_rung(pool: Any, base: Path, tmp_path: Path) -> None:
     scores = json.loads((home / "evaluations_000006.json").read_text())
     assert Evaluation.from_dict(scores["easy"]).value == results[-1]["metrics"]["target/easy"]
     assert Path(results[-1]["weights"]).is_file()
+    assert results[-1]["nodes"] == [ray.util.get_node_ip_address()]
 
 
 def test_a_stopped_trial_s_actor_takes_the_next_trial(pool: Any, base: Path, tmp_path: Path) -> None:

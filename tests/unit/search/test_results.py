@@ -83,7 +83,9 @@ class TestTable:
         return list(csv.DictReader(io.StringIO(trials_csv(trials))))
 
     def test_a_row_holds_recipe_state_and_the_last_rung(self) -> None:
-        (row,) = self.rows(result(TrialState.COMPLETE, rungs=(HALF, END), preset="paper_gate_up", number=7))
+        nodes = ("10.0.0.2", "10.0.0.3")
+        fields = {"rungs": (HALF, END), "preset": "paper_gate_up", "number": 7, "nodes": nodes}
+        (row,) = self.rows(result(TrialState.COMPLETE, **fields))
         assert row["number"] == "7"
         assert (row["trial_id"], row["state"], row["preset"]) == ("t_1", "COMPLETE", "paper_gate_up")
         assert (
@@ -94,6 +96,7 @@ class TestTable:
             == RECIPE
         )
         assert (row["step"], row["progress"], row["score"], row["seconds"]) == ("40", "1.0", "5.0", "9.0")
+        assert row["nodes"] == "10.0.0.2 10.0.0.3"
 
     def test_a_failed_trial_has_blanks_for_numbers(self) -> None:
         first, second = self.rows(
