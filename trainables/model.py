@@ -18,6 +18,8 @@ EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
 
 # What `from_pretrained` may read: configuration, tokenizer and weights.
 _MODEL_FILES = {".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+# Any of them makes a tokenizer.
+_TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken*")
 
 
 class ModelError(ValueError):
@@ -75,6 +77,10 @@ def load_processor(path: str) -> Any:
         ModelError: The model ships neither.
     """
     try:
+        folder = Path(model_source(path))
+        # Of a configuration alone transformers makes a tokenizer without any word.
+        if folder.is_dir() and not any(file for name in _TOKENIZER_FILES for file in folder.glob(name)):
+            raise ValueError("there is no tokenizer")
         return transformers.AutoProcessor.from_pretrained(model_source(path))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"processor of model {path!r} can't be loaded: {_first_line(error)}") from None

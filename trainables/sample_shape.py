@@ -1,0 +1,94 @@
+"""SampleShape: how large the samples are that a model will meet, on which memory depends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from trainables.collate import EncodedSample, Encoder
+from trainables.jobs import TaskData
+from trainables.samples import Sample
+
+# Of each split, so many samples with the longest texts are encoded, and so many spread over the others.
+LONGEST: Final = 8
+SPREAD: Final = 8
+# Longer than the longest encoded sample, where not all were encoded.
+MARGIN: Final = 1.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleShape:
+    """The shape of the largest sample that a model will meet.
+
+    Attributes:
+        tokens: Tokens T, image placeholders included.
+        answer_tokens: Tokens of them that the loss is taken over.
+        extras: Inputs besides tokens (`pixel_values`, ...) -> their shape for one sample.
+        found: How it is known, for a person to read.
+    """
+
+    tokens: int
+    answer_tokens: int
+    extras: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    found: str = ""
+
+
+def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
+    """Encode the samples of each split that are likely to be the largest; return the largest in each respect.
+
+    Args:
+        tasks: The study's tasks.
+        encoder: The model's.
+
+    Raises:
+        ValueError: A task's sample can't be encoded; the message names both.
+    """
+    shapes: list[EncodedSample] = []
+    total = 0
+    for task in tasks:
+        for split in (task.train, task.search):
+            total += len(split)
+            try:
+                shapes += map(encoder.encode, _likely_largest(split))
+            except ValueError as error:
+                raise ValueError(f"task {task.name!r}: {error}") from None
+    tokens = max(sample.length for sample in shapes)
+    answer = max(sample.answer_length for sample in shapes)
+    extras: dict[str, tuple[int, ...]] = {}
+    for name, tensor in (item for sample in shapes for item in sample.extras.items()):
+        extras[name] = max(extras.get(name, (0,)), tuple(tensor.shape), key=math.prod)
+    encoded = len(shapes)
+    if encoded == total:
+        found = f"the longest of {total} samples"
+    else:
+        tokens, answer = math.ceil(MARGIN * tokens), math.ceil(MARGIN * answer)
+        found = f"{MARGIN - 1:.0%} more than the longest of {encoded} encoded samples of {total}"
+    return SampleShape(tokens=tokens, answer_tokens=min(answer, tokens), extras=extras, found=found)
+
+
+def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
+    """Return a guess for a model without a processor: a token for two characters, an image as configured."""
+    samples = [sample for task in tasks for split in (task.train, task.search) for sample in split]
+    answer = max(math.ceil(len(sample.answer) / 2) + 1 for sample in samples)
+    tokens = max(math.ceil(_text_length(sample) / 2) + 2 for sample in samples)
+    extras: dict[str, tuple[int, ...]] = {}
+    vision = getattr(model_config, "vision_config", None)
+    if vision is not None and any(sample.image is not None for sample in samples):
+        side = vision.image_size
+        extras["pixel_values"] = (1, 3, side, side)
+        tokens += (side // vision.patch_size) ** 2
+    found = "guessed from the texts' lengths, for the model has no processor here"
+    return SampleShape(tokens=tokens, answer_tokens=min(answer, tokens), extras=extras, found=found)
+
+
+def _likely_largest(samples: Sequence[Sample]) -> list[Sample]:
+    order = sorted(samples, key=_text_length, reverse=True)
+    longest, others = order[:LONGEST], order[LONGEST:]
+    step = max(1, math.ceil(len(others) / SPREAD))
+    return [*longest, *others[::step]]
+
+
+def _text_length(sample: Sample) -> int:
+    return len(sample.prompt) + len(sample.answer)
