@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="show what a study would train and need; starts nothing")
     _add_study(plan)
     plan.add_argument("--json", action="store_true", help="print JSON")
+    plan.add_argument(
+        "--gpus", type=_count, metavar="N", help="plan for a machine with N GPUs, not for this one"
+    )
+    plan.add_argument("--gpu-memory-gib", type=_size, metavar="GIB", help="memory of each of these GPUs")
     plan.set_defaults(command=_plan)
 
     doctor = commands.add_parser("doctor", help="is this machine or cluster fit to run a study?")
@@ -94,6 +98,18 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _size(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise ValueError
+    return number
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
@@ -108,12 +124,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from search.cluster import cluster_address
     from search.optuna_store import prepare_storage
-    from search.preparation import check_resources, prepare
+    from search.preparation import check_reachable, check_resources, prepare
     from search.tracking import prepare_store
 
     with console.status("checking model, data and store"):
-        check_resources(config, cluster_address())
+        check_reachable(cluster_address())
         prepared = prepare(config)
+        check_resources(prepared, cluster_address())
         prepare_store(config.tracking.uri)
         if config.search.storage is not None:
             prepare_storage(config.search.storage)
@@ -137,33 +154,35 @@ def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search.inputs import load_tasks
-    from search.plan import plan_table, study_plan
-    from search.preparation import subset_manifests
+    from search.outline import outline_study
+    from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
     from search.study_file import load_study
 
     config = load_study(arguments.study, arguments.overrides)
-    load_tasks(config)
-    plan = study_plan(config, subset_manifests(config))
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200
+    with Console(stderr=True).status("measuring on the meta device"):
+        outline = outline_study(config, load_tasks(config), guess=True)
+        plan = study_plan(config, outline, planned_nodes(config, arguments.gpus, arguments.gpu_memory_gib))
     if arguments.json:
         print(json.dumps(plan, indent=2))
         return DONE
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters")
+    console.print(
+        f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters in {plan['dtype']}"
+    )
     console.print(f"learn {', '.join(plan['targets'])}; keep {', '.join(plan['held_out'])}")
     console.print(
         f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets, "
         f"the first {plan['startup_trials']} start-up trials; "
         f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps, "
-        f"batch size {plan['batch_size']}"
+        f"batch size {plan['batch_size']}\n"
     )
-    each = plan["per_trial"]
-    console.print(
-        f"each trial: {each['workers']} worker(s) x "
-        f"({each['cpus_per_worker']:g} CPU, {each['gpus_per_worker']:g} GPU)\n"
-    )
-    console.print(plan_table(plan))
-    console.print("\nmemory: weights, gradients, AdamW's moments and the saved base, per worker;")
-    console.print("activations come on top")
+    for table in plan_tables(plan):
+        console.print(table)
+        console.print()
+    for line in plan_lines(plan):
+        console.print(line)
     return DONE
 
 

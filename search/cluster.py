@@ -7,22 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from search.placement import DRIVER_RESOURCE
+from search.capacity import DRIVER_RESOURCE, LOCAL_DRIVERS
 from search.study_file import InputError
-
-# More trials than any one machine can run at a time.
-_LOCAL_DRIVERS = 1000
-
-
-def local_resources() -> dict[str, float]:
-    """Return what a cluster started on this machine would have."""
-    import torch
-
-    return {
-        "CPU": float(os.cpu_count() or 1),
-        "GPU": float(torch.cuda.device_count()),
-        DRIVER_RESOURCE: float(_LOCAL_DRIVERS),
-    }
 
 
 def cluster_address() -> str | None:
@@ -62,7 +48,7 @@ def connected() -> Iterator[Mapping[str, float]]:
         ray.init(
             address="local",
             namespace="recipe-search",
-            resources={DRIVER_RESOURCE: _LOCAL_DRIVERS},
+            resources={DRIVER_RESOURCE: LOCAL_DRIVERS},
             include_dashboard=False,
             **quiet,
         )

@@ -61,6 +61,13 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _whole_above_one(gpus: float) -> float:
+    if gpus > 1 and gpus % 1:
+        raise ValueError(f"must be at most 1 or a whole number, got {gpus:g}")
+    return gpus
+
+
+Sharding = Literal["auto", "ddp", "fsdp"]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
@@ -113,6 +120,12 @@ class TrainingConfig(_Section):
 
     steps: Count = Field(description="Optimiser steps of a trial that is not stopped early.")
     batch_size: Count = Field(description="Samples per optimiser step, over all workers.")
+    micro_batch_size: Count | None = Field(
+        None, description="Samples per forward pass and worker, gradients being added up; null: computed."
+    )
+    activation_checkpointing: bool | None = Field(
+        None, description="Whether activations are computed again in the backward pass; null: computed."
+    )
     schedule: Schedule = Field("cosine", description="Learning rate after the warm-up.")
     weight_decay: NonNegative = Field(0.0, description="AdamW's decoupled weight decay.")
     max_grad_norm: NonNegative = Field(1.0, description="Global L2 norm for clipping gradients; 0 is off.")
@@ -167,11 +180,21 @@ class SearchConfig(_Section):
 
 
 class ResourcesConfig(_Section):
-    """What one trial takes from the cluster."""
+    """What one trial takes from the cluster; what is null is computed for each subset from its memory."""
 
-    workers_per_trial: Count = Field(1, description="Ray Train workers that train one trial together.")
+    workers_per_trial: Count | None = Field(
+        None, description="Ray Train workers that train one trial together; null: computed."
+    )
     cpus_per_worker: Positive = Field(1.0, description="CPU cores per worker.")
-    gpus_per_worker: NonNegative = Field(0.0, description="GPUs per worker.")
+    gpus_per_worker: Annotated[NonNegative, AfterValidator(_whole_above_one)] | None = Field(
+        None, description="GPUs per worker, below 1 a share of one; null: computed, none where there is none."
+    )
+    sharding: Sharding = Field(
+        "auto", description="Whether several workers hold replicas (ddp) or shards of the model (fsdp)."
+    )
+    gpu_memory_gib: Positive | None = Field(
+        None, description="Memory of the cluster's smallest GPU in GiB; null: asked of the GPUs."
+    )
     max_concurrent_trials: Count | None = Field(
         None, description="Bound on trials at a time; null: the cluster's."
     )
@@ -222,12 +245,18 @@ class StudyConfig(_Section):
             )
         if self.search.storage == self.tracking.uri:
             raise ValueError("search.storage: must be another database than tracking.uri's")
-        if self.training.batch_size % self.resources.workers_per_trial:
-            raise ValueError(
-                f"training.batch_size: {self.training.batch_size} must be a multiple of "
-                f"resources.workers_per_trial {self.resources.workers_per_trial}"
-            )
+        self._check_workers()
         return self
+
+    def _check_workers(self) -> None:
+        workers, batch = self.resources.workers_per_trial, self.training.batch_size
+        if workers is not None and workers > batch:
+            raise ValueError(
+                f"resources.workers_per_trial: {workers} workers can't share "
+                f"training.batch_size {batch} samples"
+            )
+        if workers == 1 and self.resources.sharding == "fsdp":
+            raise ValueError("resources.sharding: fsdp spreads the model over several workers, not 1")
 
     @property
     def folder(self) -> Path:

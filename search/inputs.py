@@ -1,18 +1,14 @@
-"""What a study reads before anything starts: data that is there, disjoint and encodable."""
+"""What a study reads before anything starts: data that is there and disjoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from search.config import StudyConfig
 from search.study_file import InputError
 from trainables.jobs import TaskData
 from trainables.samples import Sample, fingerprint
 from trainables.tasks import Task
-
-if TYPE_CHECKING:
-    from trainables.collate import Encoder
 
 
 def load_tasks(config: StudyConfig) -> tuple[TaskData, ...]:
@@ -37,20 +33,6 @@ def fingerprints(tasks: tuple[TaskData, ...]) -> dict[str, str]:
             prints[f"{task.name}/train"] = fingerprint(task.train)
         prints[f"{task.name}/search"] = fingerprint(task.search)
     return prints
-
-
-def check_encodable(tasks: tuple[TaskData, ...], encoder: Encoder) -> None:
-    """Encode one sample of every task, so that a misfit of model and data shows before anything starts.
-
-    Raises:
-        InputError: The model's processor can't encode a task's samples.
-    """
-    for task in tasks:
-        try:
-            for sample in (*task.train[:1], *task.search[:1]):
-                encoder.encode(sample)
-        except ValueError as error:
-            raise InputError(f"task {task.name!r}: {error}") from None
 
 
 def _load(config: StudyConfig, task: Task) -> TaskData:

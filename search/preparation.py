@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from search.cluster import local_resources
+from search.capacity import GIB, Node, local_node
 from search.config import StudyConfig
 from search.doctor import check_cluster
-from search.inputs import check_encodable, fingerprints, load_tasks
+from search.fitting import Wish
+from search.inputs import fingerprints, load_tasks
+from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
-from trainables.jobs import TaskData, WorkerSetup
-
-if TYPE_CHECKING:
-    from trainables.manifest import TrainableManifest
+from trainables.jobs import WorkerSetup
 
 _CLUSTER_TIMEOUT = 30.0  # seconds for a cluster to answer
 
@@ -27,14 +25,14 @@ class Prepared:
     Attributes:
         config: The study, resolved.
         setup: What each worker loads.
-        manifests: Subset -> what it trains on this model.
+        outline: What memory and devices depend on.
         model_fingerprint: Content hash of the base model.
         data_fingerprints: `<task>/<split>` -> content hash.
     """
 
     config: StudyConfig
     setup: WorkerSetup
-    manifests: Mapping[str, TrainableManifest]
+    outline: Outline
     model_fingerprint: str
     data_fingerprints: Mapping[str, str]
 
@@ -46,8 +44,7 @@ def prepare(config: StudyConfig) -> Prepared:
         InputError: Data, model or subsets are wrong.
     """
     tasks = load_tasks(config)
-    manifests = subset_manifests(config)
-    fingerprint = _check_model_takes(config, tasks)
+    outline = outline_study(config, tasks)
     return Prepared(
         config=config,
         setup=WorkerSetup(
@@ -58,81 +55,92 @@ def prepare(config: StudyConfig) -> Prepared:
             drift_samples=config.evaluation.drift_samples,
             threads=max(1, int(config.resources.cpus_per_worker)),
         ),
-        manifests=manifests,
-        model_fingerprint=fingerprint,
+        outline=outline,
+        model_fingerprint=_fingerprint(config),
         data_fingerprints=fingerprints(tasks),
     )
 
 
-def check_resources(config: StudyConfig, address: str | None) -> None:
-    """Refuse a cluster that does not answer, or a machine on which not even one trial fits.
+def check_reachable(address: str | None) -> None:
+    """Refuse a cluster that does not answer.
 
     Args:
-        config: The study.
-        address: The cluster that it will run on; None is this machine.
+        address: The cluster that the study will run on; None is this machine.
 
     Raises:
-        InputError: The cluster can't be reached, or the machine is too small.
+        InputError: The cluster can't be reached.
     """
-    if address is None:
-        place_study(config, local_resources())
-    elif not (cluster := check_cluster(address, _CLUSTER_TIMEOUT)).ok:
+    if address is not None and not (cluster := check_cluster(address, _CLUSTER_TIMEOUT)).ok:
         raise InputError(f"RAY_ADDRESS: {cluster.detail}: {cluster.fix}")
 
 
-def place_study(
-    config: StudyConfig, available: Mapping[str, float], nodes: Sequence[Mapping[str, float]] = ()
-) -> Placement:
+def check_resources(prepared: Prepared, address: str | None) -> None:
+    """Refuse a study that this machine can't run; what a cluster has shows when it is joined.
+
+    Args:
+        prepared: The study.
+        address: The cluster that it will run on; None is this machine.
+
+    Raises:
+        InputError: The machine is too small.
+    """
+    if address is None:
+        place_study(prepared.config, prepared.outline, [local_node()])
+
+
+def place_study(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> Placement:
     """Return what the study takes from a cluster.
 
     Args:
         config: The study.
-        available: The cluster's total resources.
-        nodes: The resources of each of its nodes; none takes it as one node.
+        outline: What is known of its model.
+        nodes: The cluster's nodes.
 
     Raises:
-        InputError: Not even one trial fits.
+        InputError: Not even one trial fits, or a subset's trials don't.
     """
-    resources = config.resources
     try:
         return place(
-            available,
-            workers=resources.workers_per_trial,
-            cpus=resources.cpus_per_worker,
-            gpus=resources.gpus_per_worker,
+            outline,
+            wish_of(config),
+            with_gpu_memory(nodes, config.resources.gpu_memory_gib),
             trials=config.search.trials,
-            limit=resources.max_concurrent_trials,
-            nodes=nodes,
+            limit=config.resources.max_concurrent_trials,
         )
     except ValueError as error:
         raise InputError(str(error)) from None
 
 
-def subset_manifests(config: StudyConfig) -> dict[str, TrainableManifest]:
-    """Return what each subset of the study trains on its model, without loading weights.
+def with_evaluation_that_fits(prepared: Prepared, placement: Placement) -> Prepared:
+    """Return the study with evaluations that take as many samples at a time as the placement has room for."""
+    return replace(prepared, setup=replace(prepared.setup, eval_batch_size=placement.eval_batch))
 
-    Raises:
-        InputError: The model can't be read, its architecture is unknown, or a subset matches nothing.
-    """
-    import torch
 
-    from trainables.manifest import build_manifest
-    from trainables.model import load_skeleton
+def wish_of(config: StudyConfig) -> Wish:
+    """Return what a study fixes of how its trials are carried out."""
+    return Wish(
+        batch_size=config.training.batch_size,
+        eval_batch=config.evaluation.batch_size,
+        cpus=config.resources.cpus_per_worker,
+        workers=config.resources.workers_per_trial,
+        gpus=config.resources.gpus_per_worker,
+        sharding=config.resources.sharding,
+        micro_batch=config.training.micro_batch_size,
+        checkpointing=config.training.activation_checkpointing,
+    )
+
+
+def with_gpu_memory(nodes: Sequence[Node], gib: float | None) -> list[Node]:
+    """Return the nodes with the memory that the user gave for all GPUs, if any."""
+    if gib is None:
+        return list(nodes)
+    return [replace(node, gpu_memory=int(gib * GIB) if node.gpus else None) for node in nodes]
+
+
+def _fingerprint(config: StudyConfig) -> str:
+    from trainables.model import model_fingerprint
 
     try:
-        skeleton = load_skeleton(config.model.path, dtype=getattr(torch, config.model.dtype))
-        return {subset: build_manifest(skeleton, subset) for subset in config.space.subsets}
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _check_model_takes(config: StudyConfig, tasks: tuple[TaskData, ...]) -> str:
-    """Encode a sample of every task with the model's processor; return the model's fingerprint."""
-    from trainables.collate import Encoder
-    from trainables.model import load_processor, model_fingerprint
-
-    try:
-        check_encodable(tasks, Encoder(load_processor(config.model.path)))
         return model_fingerprint(config.model.path)
     except ValueError as error:
         raise InputError(str(error)) from None

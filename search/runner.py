@@ -15,6 +15,7 @@ from ray import tune
 from rich.console import Console
 
 from search.base import base_key, cached_base
+from search.capacity import cluster_nodes
 from search.cluster import connected
 from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
@@ -22,7 +23,7 @@ from search.objective import Objective
 from search.optuna_store import open_storage, optuna_study_name
 from search.placement import Placement
 from search.plots import study_plots
-from search.preparation import Prepared, place_study
+from search.preparation import Prepared, place_study, with_evaluation_that_fits
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
 from search.report import render_report
@@ -35,7 +36,7 @@ from search.tracking import StudyTracker
 from search.versions import versions
 from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
-from trainables.execution import Execution, GroupShape
+from trainables.execution import GroupShape
 from trainables.jobs import EvaluateJob, Report
 from trainables.pool import Lease, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext
@@ -76,12 +77,14 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         InputError: The cluster can't be reached or is too small, or the study's folder can't be made.
         StudyFailed: The base could not be evaluated, or every trial failed.
     """
-    with console.status("starting Ray") as status, connected() as cluster:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        placement = place_study(prepared.config, cluster, nodes)
+    with console.status("starting Ray") as status, connected():
+        placement = place_study(prepared.config, prepared.outline, cluster_nodes())
+        prepared = with_evaluation_that_fits(prepared, placement)
         folder = StudyFolder(prepared.config.folder.absolute())
         _make_anew(folder.root)
         status.stop()
+        for warning in placement.warnings:
+            console.print(f"warning: {warning}")
         try:
             return _run_recorded(prepared, folder, placement, console)
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
@@ -151,17 +154,18 @@ def _search(
     made_with: Mapping[str, str],
 ) -> StudyRecord:
     config = prepared.config
-    resources = config.resources
-    shape = GroupShape(
-        workers=resources.workers_per_trial,
-        cpus=resources.cpus_per_worker,
-        gpus=resources.gpus_per_worker,
-    )
+    shape = placement.smallest_shape
     pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
-        prepared.setup, placement.pool_cpus, placement.pool_gpus, str(folder.ray), resources.max_failures
+        prepared.setup,
+        placement.pool_cpus,
+        placement.pool_gpus,
+        str(folder.ray),
+        config.resources.max_failures,
     )
     try:
-        pool.warm_up.remote(shape, placement.concurrency)
+        # Where trials take groups of several shapes, each is started when it is asked for.
+        alike = all(execution.shape == shape for execution in placement.executions.values())
+        pool.warm_up.remote(shape, placement.concurrency if alike else 1)
         console.print("loading the base model into its worker groups and evaluating it")
         with console.status("loading and evaluating the base model"):
             base, cached = cached_base(
@@ -180,7 +184,7 @@ def _search(
             max_forgetting=config.objective.max_forgetting,
         )
         began = time.monotonic()
-        recorder = _tune(config, folder, tracker, console, placement, pool, shape, objective)
+        recorder = _tune(config, folder, tracker, console, placement, pool, objective)
         seconds = time.monotonic() - began
     finally:
         ray.get(pool.close.remote())
@@ -204,7 +208,6 @@ def _tune(
     console: Console,
     placement: Placement,
     pool: Any,
-    shape: GroupShape,
     objective: Objective,
 ) -> TrialRecorder:
     """Let Tune and Optuna run the trials; return the recorder that followed them."""
@@ -212,7 +215,7 @@ def _tune(
     presets = config.queued_presets()
     context = TrialContext(
         pool=pool,
-        executions={subset: Execution(shape=shape) for subset in config.space.subsets},
+        executions=placement.executions,
         recipe=space.recipe,
         score=partial(score_metrics, objective=objective),
         seed=config.search.seed,

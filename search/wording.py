@@ -50,3 +50,12 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun, plural where needed: `1 trial`, `3 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def human_bytes(count: float) -> str:
+    """Return a size with a binary unit, such as `1.5 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

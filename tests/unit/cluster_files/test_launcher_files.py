@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from cluster_files import FOLDER, ROOT, documents, files_of, prepare_and_validate, ray_version
 
-from search.placement import DRIVER_RESOURCE
+from search.capacity import DRIVER_RESOURCE
 from search.submit import SERVER, SHARED
 
 FILES = files_of("launcher")

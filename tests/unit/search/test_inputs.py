@@ -9,9 +9,10 @@ from PIL import Image
 from tiny_models import encoder
 
 from search.config import StudyConfig
-from search.inputs import check_encodable, fingerprints, load_tasks
+from search.inputs import fingerprints, load_tasks
 from search.study_file import InputError
 from trainables.collate import Encoder
+from trainables.sample_shape import largest_sample
 from trainables.samples import fingerprint
 from trainables.tiny.build import build_tokenizer
 
@@ -127,6 +128,6 @@ def test_a_model_that_takes_no_images_is_found_out_before_anything_starts(
     Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
     write(tmp_path / "old.jsonl", [{"prompt": "cat ?", "answer": "yes", "image": "picture.png"}])
     tasks = load(study)
-    check_encodable(tasks, encoder())
-    with pytest.raises(InputError, match=r"task 'old': sample 'search-1' has an image"):
-        check_encodable(tasks, Encoder(build_tokenizer()))
+    assert set(largest_sample(tasks, encoder()).extras) == {"pixel_values"}
+    with pytest.raises(ValueError, match=r"task 'old': sample 'search-1' has an image"):
+        largest_sample(tasks, Encoder(build_tokenizer()))

@@ -1,31 +1,53 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from made_study import config
 from rich.console import Console
-from tiny_models import llava
+from tiny_models import llava, samples
+from transformers import Qwen2Config
 
-from search.plan import human_bytes, plan_table, study_plan
+from search.capacity import GIB, Node
+from search.cli import main
+from search.outline import Outline
+from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
+from search.wording import human_bytes
 from trainables.manifest import build_manifest
+from trainables.memory import Estimator
+from trainables.sample_shape import SampleShape
 
-MODEL = llava()
-TOTAL = sum(parameter.numel() for parameter in MODEL.parameters())
+TOTAL = sum(parameter.numel() for parameter in llava().parameters())
 MLP = 16 * 24
+HERE = Node(cpus=4, drivers=1000, memory=8 * GIB)
+TWO_GPUS = Node(cpus=8, gpus=2, drivers=1000, gpu_memory=24 * GIB)
 
 
-def plan(*subsets: str, dtype: str = "float32") -> dict[str, object]:
-    study = config(subsets=subsets)
-    model = llava().to(getattr(torch, dtype))
-    return study_plan(study, {subset: build_manifest(model, subset) for subset in subsets})
+def plan(*subsets: str, nodes: tuple[Node, ...] = (HERE,)) -> dict[str, Any]:
+    model = llava().to("meta")
+    sample = SampleShape(tokens=30, answer_tokens=2, extras={"pixel_values": (1, 3, 32, 32)}, found="as told")
+    outline = Outline(
+        manifests={subset: build_manifest(model, subset) for subset in subsets},
+        sample=sample,
+        estimators={kind: Estimator(model, sample, kind) for kind in ("cuda", "cpu")},  # type: ignore[arg-type]
+    )
+    return study_plan(config(subsets=subsets), outline, nodes)
+
+
+def lines(made: dict[str, Any]) -> list[str]:
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in plan_tables(made):
+        console.print(table)
+    return [line.rstrip() for line in console.export_text().splitlines()]
 
 
 def test_says_what_each_subset_trains() -> None:
     made = plan("gate_up", "full")
     assert made["parameters"] == TOTAL
-    gate_up, full = made["subsets"]  # type: ignore[misc]
+    gate_up, full = made["subsets"]
     assert (gate_up["subset"], gate_up["trained"], gate_up["tensors"]) == ("gate_up", 4 * MLP, 4)
     assert gate_up["share"] == pytest.approx(4 * MLP / TOTAL)
     assert gate_up["by_role"] == {"mlp.gate": 2 * MLP, "mlp.up": 2 * MLP}
@@ -33,20 +55,14 @@ def test_says_what_each_subset_trains() -> None:
     assert (full["trained"], full["share"]) == (TOTAL, 1.0)
 
 
-def test_memory_in_fp32_by_hand() -> None:
-    """The whole model once; of what is trained, a gradient and two moments of 4 bytes each."""
-    (gate_up,) = plan("gate_up")["subsets"]  # type: ignore[misc]
-    assert gate_up["weights_bytes"] == 4 * TOTAL
-    assert gate_up["gradient_bytes"] == 4 * 4 * MLP
-    assert gate_up["optimizer_bytes"] == 2 * 4 * 4 * MLP
-
-
-def test_memory_in_half_precision_by_hand() -> None:
-    """AdamW keeps its moments in the weights' type."""
-    (gate_up,) = plan("gate_up", dtype="bfloat16")["subsets"]  # type: ignore[misc]
-    assert gate_up["weights_bytes"] == 2 * TOTAL
-    assert gate_up["gradient_bytes"] == 2 * 4 * MLP
-    assert gate_up["optimizer_bytes"] == 2 * 2 * 4 * MLP
+def test_says_what_a_worker_needs() -> None:
+    """By hand, fp32: 4 bytes of weight; saved base and gradient of 4, two moments of 4 of what is trained."""
+    (gate_up,) = plan("gate_up")["subsets"]
+    memory = gate_up["memory"]
+    assert memory["weights"] == 4 * TOTAL
+    assert (memory["saved_base"], memory["gradients"], memory["optimizer"]) == (16 * MLP, 16 * MLP, 32 * MLP)
+    parts = ("weights", "saved_base", "gradients", "optimizer", "activations", "overhead")
+    assert memory["total"] == sum(memory[part] for part in parts)
 
 
 def test_says_what_will_be_run() -> None:
@@ -55,17 +71,118 @@ def test_says_what_will_be_run() -> None:
     # No published recipe trains `vo`.
     assert made["presets"] == ["paper_full", "paper_gate_up"]
     assert made["rungs"] == [40]
-    assert made["per_trial"] == {"workers": 1, "cpus_per_worker": 1.0, "gpus_per_worker": 0.0}
+    assert made["runs"] == {
+        "fits": True,
+        "trials_at_a_time": 4,
+        "eval_batch_size": 64,
+        "gpus_for_all": 0.0,
+        "warnings": [],
+    }
     assert (made["targets"], made["held_out"]) == (["count", "clock"], ["colour", "shape"])
 
 
-def test_the_table_has_a_row_for_each_subset() -> None:
-    table = plan_table(plan("gate_up", "projector"))
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(table)
-    lines = console.export_text().splitlines()
-    assert len(lines) == 3
-    assert lines[1].split()[:4] == ["gate_up", f"{4 * MLP:,}", f"{4 * MLP / TOTAL:.1%}", "4"]
+def test_says_how_each_trial_is_carried_out() -> None:
+    (gate_up,) = plan("gate_up", nodes=(TWO_GPUS,))["subsets"]
+    # 4 trials on 2 GPUs, of which any is large enough for this model.
+    assert (gate_up["workers"], gate_up["gpus_per_worker"], gate_up["sharded"]) == (1, 0.5, False)
+    assert (gate_up["micro_batch_size"], gate_up["activation_checkpointing"]) == (None, False)
+    assert json.loads(json.dumps(gate_up)) == gate_up
+
+
+def test_the_tables_have_a_row_for_each_subset() -> None:
+    text = lines(plan("gate_up", "projector", nodes=(TWO_GPUS,)))
+    assert len(text) == 6
+    assert text[1].split()[:4] == ["gate_up", "1.54", "K", f"{4 * MLP / TOTAL:.1%}"]
+    assert text[4].startswith("gate_up")
+    assert text[4].endswith("0.5 GPU")
+
+
+def test_what_does_not_fit_is_shown_and_not_left_out() -> None:
+    small = Node(cpus=8, gpus=1, gpu_memory=200 * 1024**2)
+    made = plan("gate_up", "full", nodes=(small,))
+    assert not made["runs"]["fits"]
+    assert "fewer GPUs than any recipe needs" in made["runs"]["problem"]
+    assert [row["fits"] for row in made["subsets"]] == [False, False]
+    assert lines(made)[-1].endswith("does not fit")
+    assert any(line.startswith("does not run there: resources: fewer GPUs") for line in plan_lines(made))
+
+
+def test_says_what_it_is_planned_for() -> None:
+    text = "\n".join(plan_lines(plan("full", nodes=(TWO_GPUS, TWO_GPUS))))
+    assert "planned for 2 x (8 CPU, 2 GPU(s) of 24.0 GiB)" in text
+    assert "samples of up to 30 tokens: as told" in text
+    assert "4 trial(s) at a time at most" in text
+    assert "1 x (4 CPU, 8.0 GiB of memory, no GPU)" in "\n".join(plan_lines(plan("full")))
+
+
+def test_a_machine_can_be_described() -> None:
+    study = config()
+    (described,) = planned_nodes(study, 8, 80.0)
+    assert (described.gpus, described.gpu_memory) == (8, 80 * GIB)
+    assert described.cpus >= 8
+    assert planned_nodes(study, None, 24.0)[0].gpus == 1
+    assert planned_nodes(study, 2, None)[0].gpu_memory is None
+
+
+@pytest.mark.parametrize("flags", [["--gpus", "0"], ["--gpus", "some"], ["--gpu-memory-gib", "-1"]])
+def test_a_machine_that_can_not_be_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["plan", "study.yaml", *flags])
+    assert exit_.value.code == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_seven_billion_parameters_are_planned_without_weights_or_a_gpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Qwen2-7B's shape has 7,615,616,512 parameters (see test_memory.py), 15,231,233,024 bytes in bf16.
+
+    `sa_proj`, 28 x 29,364,736 = 822,212,608 of them, is trained on one GPU of 80 GiB: 20 bytes each besides
+    the weight, 15.3 GiB, fit beside 14.2 GiB. `mlp`, 28 x 3 x 3584 x 18944, takes 106 GiB and so two GPUs.
+    """
+    Qwen2Config(
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        vocab_size=152064,
+        tie_word_embeddings=False,
+    ).save_pretrained(tmp_path / "model")
+    for name in ("train", "search", "kept"):
+        rows = [{"prompt": sample.prompt, "answer": sample.answer} for sample in samples(name, 3)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = {
+        "name": "seven",
+        "model": {"path": "model", "dtype": "bfloat16"},
+        "tasks": {
+            "task": {"train": "train.jsonl", "search": "search.jsonl"},
+            "kept": {"search": "kept.jsonl"},
+        },
+        "targets": ["task"],
+        "held_out": ["kept"],
+        "space": {"subsets": ["sa_proj", "mlp"], "learning_rate": [1e-6, 1e-4]},
+        "training": {"steps": 10, "batch_size": 2},
+        "evaluation": {"batch_size": 2},
+        "search": {"trials": 2},
+    }
+    (tmp_path / "study.yaml").write_text(json.dumps(study))
+    assert (
+        main(["plan", str(tmp_path / "study.yaml"), "--json", "--gpus", "2", "--gpu-memory-gib", "80"]) == 0
+    )
+    made = json.loads(capsys.readouterr().out)
+    assert made["parameters"] == 7_615_616_512
+    sa_proj, mlp = made["subsets"]
+    attention = 28 * 29_364_736
+    assert sa_proj["memory"]["weights"] == 15_231_233_024
+    assert sa_proj["trained"] == attention
+    training = ("saved_base", "gradients", "optimizer")
+    assert sum(sa_proj["memory"][part] for part in training) == 20 * attention
+    assert (sa_proj["gpus"], sa_proj["sharded"]) == (1, False)
+    assert (mlp["gpus"], mlp["sharded"]) == (2, True)
+    assert mlp["memory"]["weights"] == 15_231_233_024 // 2
+    assert not sa_proj["memory"]["by_formula"]
+    assert "no processor" in made["largest_sample"]["found"]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 from tiny_models import save_llama, save_llava
 
 from search import preparation
+from search.capacity import Node
 from search.config import StudyConfig
 from search.inputs import fingerprints
-from search.preparation import check_resources, place_study, prepare, subset_manifests
+from search.outline import subset_manifests
+from search.preparation import check_resources, place_study, prepare, with_evaluation_that_fits
 from search.study_file import InputError
 from trainables.model import model_fingerprint
 
@@ -39,7 +41,7 @@ def test_gathers_what_a_study_needs(model: Path) -> None:
     config = study(model, resources={"cpus_per_worker": 0.5})
     prepared = prepare(config)
     assert prepared.config is config
-    assert {subset: manifest.subset for subset, manifest in prepared.manifests.items()} == {
+    assert {subset: manifest.subset for subset, manifest in prepared.outline.manifests.items()} == {
         "full": "full",
         "gate_up": "gate_up",
     }
@@ -61,20 +63,37 @@ def test_a_worker_has_a_thread_for_each_of_its_cores(model: Path, cpus: float, t
 
 
 def test_a_study_that_runs_here_must_fit_here(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        preparation, "local_resources", lambda: {"CPU": 2.0, "GPU": 0.0, "train_driver": 1000.0}
-    )
-    greedy = study(model, resources={"gpus_per_worker": 1})
+    monkeypatch.setattr(preparation, "local_node", lambda: Node(cpus=2, drivers=1000))
+    greedy = prepare(study(model, resources={"gpus_per_worker": 1}))
     with pytest.raises(InputError, match=r"^resources: a trial needs 1 worker\(s\) x \(1 CPU, 1 GPU\)"):
         check_resources(greedy, address=None)
-    check_resources(study(model), address=None)
+    check_resources(prepare(study(model)), address=None)
 
 
 def test_impossible_resources_are_a_wrong_input(model: Path) -> None:
     config = study(model, resources={"workers_per_trial": 4, "cpus_per_worker": 2})
-    place_study(config, {"CPU": 8, "train_driver": 1})
+    outline = prepare(config).outline
+    placed = place_study(config, outline, [Node(cpus=8, drivers=1)])
+    assert (placed.concurrency, placed.smallest_shape.workers) == (1, 4)
     with pytest.raises(InputError, match=r"needs 4 worker\(s\) x \(2 CPU"):
-        place_study(config, {"CPU": 7, "train_driver": 1})
+        place_study(config, outline, [Node(cpus=7, drivers=1)])
+
+
+def test_the_study_file_s_gpu_memory_counts_for_every_node(model: Path) -> None:
+    config = study(model, resources={"gpu_memory_gib": 0.01})
+    outline = prepare(config).outline
+    with pytest.raises(InputError, match=r"fewer GPUs than any recipe needs: there are 2 .* 10\.2 MiB"):
+        place_study(config, outline, [Node(cpus=8, gpus=2, gpu_memory=2**40)])
+
+
+def test_workers_evaluate_as_many_samples_as_the_placement_says(model: Path) -> None:
+    config = study(model, evaluation={"samples": 3, "batch_size": 512})
+    prepared = prepare(config)
+    # Room for the context and what the model needs, but not for the logits of 512 samples.
+    placed = place_study(config, prepared.outline, [Node(cpus=8, gpus=2, gpu_memory=int(0.78 * 2**30))])
+    assert 1 <= placed.eval_batch < 512
+    assert with_evaluation_that_fits(prepared, placed).setup.eval_batch_size == placed.eval_batch
+    assert any("evaluation.batch_size: 512 samples don't fit" in line for line in placed.warnings)
 
 
 def test_a_subset_that_matches_nothing_is_found_before_anything_starts(tmp_path: Path) -> None:

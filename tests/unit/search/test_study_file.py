@@ -162,8 +162,16 @@ class TestWrongValues:
                 "search.pruning.first_rung: 41 is beyond training.steps 40",
             ),
             (
-                "resources.workers_per_trial=3",
-                "training.batch_size: 8 must be a multiple of resources.workers_per_trial 3",
+                "resources.workers_per_trial=9",
+                "resources.workers_per_trial: 9 workers can't share training.batch_size 8 samples",
+            ),
+            (
+                "resources={sharding: fsdp, workers_per_trial: 1}",
+                "resources.sharding: fsdp spreads the model over several workers, not 1",
+            ),
+            (
+                "resources.gpus_per_worker=1.5",
+                "resources.gpus_per_worker: must be at most 1 or a whole number, got 1.5",
             ),
             ("targets=[bees]", "held_out: task 'bees' is also listed as a target"),
             ("tasks.birds.train=", "tasks.birds.train: a target needs training samples"),

@@ -183,7 +183,7 @@ def test_a_qwen2_of_seven_billion_by_hand(seven: dict[str, Path]) -> None:
     """Elements of a layer, h 3584, 4 key heads of 28 of width 128, MLP 18944:
 
     q and o: 2 x 3584^2, and 3584 biases; k and v: 2 x (3584 x 512 + 512); MLP: 3 x 3584 x 18944; norms:
-    2 x 3584. 28 layers; embeddings and head: 2 x 152064 x 3584; a last norm of 3584. That makes 7,615,616,512.
+    2 x 3584. 28 layers; embeddings and head: 2 x 152064 x 3584; a last norm of 3584.
     """
     attention = 2 * 3584**2 + 3584 + 2 * (3584 * 512 + 512)
     layer = attention + 3 * 3584 * 18944 + 2 * 3584
