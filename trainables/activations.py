@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -25,10 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
-from transformers.modeling_layers import GradientCheckpointingLayer
 
+from trainables.recompute import recomputed_activations
 from trainables.sample_shape import SampleShape
 
 Device = Literal["cuda", "cpu"]
@@ -110,7 +109,8 @@ def training_bytes(
         if parameter.requires_grad
     ]
     try:
-        with _planned_attention(skeleton, device), _recomputed(skeleton if checkpointing else None):
+        recomputed = recomputed_activations(skeleton) if checkpointing else nullcontext()
+        with _planned_attention(skeleton, device), recomputed:
             live = LiveBytes()
             live.ignore(_fixed(skeleton))
             with live, torch.enable_grad():
@@ -181,21 +181,6 @@ def _forward(model: nn.Module, inputs: Mapping[str, Tensor], *, use_cache: bool 
     mask = torch.empty(batch, 1, tokens, tokens, dtype=torch.bool, device="meta") if several else None
     logits: Tensor = model(inputs_embeds=embeds, attention_mask=mask, use_cache=use_cache).logits
     return logits
-
-
-@contextmanager
-def _recomputed(model: nn.Module | None) -> Iterator[None]:
-    """Checkpoint each layer of a model; none does nothing."""
-    layers = (
-        [] if model is None else [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
-    )
-    for layer in layers:
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
 
 
 @contextmanager

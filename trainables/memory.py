@@ -17,6 +17,7 @@ from torch import nn
 
 from trainables.activations import Device, evaluation_bytes, training_bytes
 from trainables.manifest import TrainableManifest
+from trainables.parallel import layers_of
 from trainables.sample_shape import SampleShape
 
 GIB: Final = 1024**3
@@ -230,11 +231,8 @@ def formula_bytes(model: nn.Module, sample: SampleShape, batch: int, *, checkpoi
 
 def _gathered_together(model: nn.Module) -> list[dict[str, int]]:
     """Return name -> count of what FSDP2 gathers at a time: what is outside the layers, then each layer."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    prefixes = [
-        f"{name}." for name, module in model.named_modules() if isinstance(module, GradientCheckpointingLayer)
-    ]
+    layers_there = set(layers_of(model))
+    prefixes = [f"{name}." for name, module in model.named_modules() if module in layers_there]
     outside: dict[str, int] = {}
     layers: dict[str, dict[str, int]] = {prefix: {} for prefix in prefixes}
     for name, parameter in model.named_parameters():

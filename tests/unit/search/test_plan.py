@@ -111,7 +111,7 @@ def test_says_what_it_is_planned_for() -> None:
     text = "\n".join(plan_lines(plan("full", nodes=(TWO_GPUS, TWO_GPUS))))
     assert "planned for 2 x (8 CPU, 2 GPU(s) of 24.0 GiB)" in text
     assert "samples of up to 30 tokens: as told" in text
-    assert "4 trial(s) at a time at most" in text
+    assert "4 trials at a time at most" in text
     assert "1 x (4 CPU, 8.0 GiB of memory, no GPU)" in "\n".join(plan_lines(plan("full")))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -22,13 +23,13 @@ from trainables.activations import (
     _forward,
     _inputs,
     _planned_attention,
-    _recomputed,
     evaluation_bytes,
     training_bytes,
 )
 from trainables.collate import EncodedSample, Encoder, collate
 from trainables.loop import answer_loss_sum
 from trainables.manifest import build_manifest
+from trainables.recompute import recomputed_activations
 from trainables.sample_shape import SampleShape
 from trainables.tiny.build import build_tokenizer
 
@@ -56,7 +57,7 @@ def real_peak(
     """Follow a real forward and backward pass on the CPU."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
-    with _recomputed(model if checkpointing else None):
+    with recomputed_activations(model) if checkpointing else nullcontext():
         live = LiveBytes()
         live.ignore(_fixed(model))
         with live:

@@ -51,19 +51,29 @@ def test_replicas_hold_everything_and_shards_their_part() -> None:
     assert shards == {"weights": 67, "saved_base": 7, "gradients": 20, "optimizer": 40}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("subset", ["full", "vision", "qkv"])
-def test_what_the_training_loop_holds_is_what_is_counted(subset: str) -> None:
-    """After a real step of the loop in fp32."""
-    model = llava()
+def test_what_the_training_loop_holds_is_what_is_counted(subset: str, dtype: torch.dtype) -> None:
+    """After a real step of the loop, and with the gradients of a pass that are about to be added up."""
+    model = llava().to(dtype)
     trained = build_manifest(model, subset)
     counted = state_bytes(trained, Load(micro_batch=1))
+    gradients = []
+    for name, parameter in model.named_parameters():
+        if name in trained.names:
+            parameter.requires_grad_()
+            parameter.register_post_accumulate_grad_hook(lambda p: gradients.append(p.grad.nbytes))
     run = fine_tune(model, trained, recipe(subset, steps=1), encoded(), seed=0, rungs=(1,), pad_token_id=0)
     state = next(iter(run)).state
     assert sum(tensor.nbytes for tensor in model.parameters()) == counted["weights"]
-    held = sum(tensor.nbytes for name, tensor in state.items() if name.startswith("exp_avg"))
+    held = sum(tensor.nbytes for name, tensor in state.items() if name.startswith(("exp_avg", "master/")))
     # A parameter without a part in the forward pass, such as the tower's last norm, never gets moments.
     unused = sum(p.count for p in trained.parameters if f"exp_avg/{p.name}" not in state)
     assert held + 8 * unused == counted["optimizer"]
+    summed = 4 * (trained.count - unused) if dtype is torch.bfloat16 else 0
+    item = dtype.itemsize
+    assert sum(gradients) == item * (trained.count - unused)
+    assert sum(gradients) + summed + (6 if item == 2 else 4) * unused == counted["gradients"]
 
 
 def test_what_workers_exchange_by_hand() -> None:
