@@ -16,10 +16,10 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv dev test test-all lint format bench clean clean-venv same-python
+.PHONY: help quickstart venv dev test test-all lint format bench bench-sharding bench-gpu clean clean-venv same-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 quickstart: $(RUN_READY) ## install into .venv/ and run a whole study on the embedded model
 	$(BIN)/recipe-search run $(STUDY) $(ARGS)
@@ -45,6 +45,12 @@ format: $(DEV_READY) ## mend style and format where a tool can
 
 bench: $(DEV_READY) ## measure what is between two trials, beside one TorchTrainer.fit() per trial
 	$(BIN)/python -m benchmarks.turn_round
+
+bench-sharding: $(DEV_READY) ## measure what a partly frozen model costs in gradients under FSDP2, FSDP1 and DDP
+	$(BIN)/python -m benchmarks.sharded_gradients
+
+bench-gpu: $(DEV_READY) ## measure what fits this GPU of a 7B model's recipes, and how fast they train
+	$(BIN)/python -m benchmarks.gpu_training
 
 clean: ## remove caches and build outputs; keeps .venv/, runs/ and mlflow.db
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
