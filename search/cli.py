@@ -124,11 +124,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from search.cluster import cluster_address
     from search.optuna_store import prepare_storage
-    from search.preparation import check_reachable, check_resources, prepare
+    from search.preparation import check_cluster_for, check_resources, prepare
     from search.tracking import prepare_store
 
     with console.status("checking model, data and store"):
-        check_reachable(cluster_address())
+        check_cluster_for(config, cluster_address())
         prepared = prepare(config)
         check_resources(prepared, cluster_address())
         prepare_store(config.tracking.uri)

@@ -8,13 +8,12 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,8 @@ from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
+from search.checks import Check
+from search.cluster_check import SHARED_STORAGE, check_cluster
 from search.passwords import shown
 
 DISTRIBUTION: Final = "recipe-search"
@@ -40,25 +41,6 @@ MIN_MEMORY_BYTES: Final = 4 * GIB
 MIN_DISK_BYTES: Final = 2 * GIB
 # Above this share Ray refuses to create objects (its `local_fs_capacity_threshold`).
 MAX_DISK_SHARE: Final = 0.95
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """What one look at the machine found.
-
-    Attributes:
-        name: What was looked at.
-        ok: Whether it is as it should be.
-        detail: What was found.
-        fix: What to do about it; empty where nothing is to be done.
-        required: Whether a study can not run without it. The others are advice.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
-    required: bool = True
 
 
 def run_doctor(
@@ -90,7 +72,7 @@ def run_doctor(
         check_embedded_tasks(),
         check_tracking(tracking_uri, folder, timeout),
         *([check_database("optuna storage", storage, timeout)] if storage else []),
-        check_cluster(os.environ.get("RAY_ADDRESS"), timeout),
+        *check_joined_cluster(folder, timeout),
     ]
 
 
@@ -333,38 +315,15 @@ def _check_sqlite(name: str, path: Path, timeout: float) -> Check:
     return Check(name=name, ok=True, detail=f"{path} is writable")
 
 
-# Runs in a process of its own: joining a cluster that does not answer can not be given up from within.
-_ASK_CLUSTER: Final = """
-import json, os, sys, ray
-try:
-    ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="error")
-except Exception as error:
-    sys.exit(" ".join(str(error).split()))
-print(json.dumps(ray.cluster_resources()))
-"""
+def check_joined_cluster(folder: Path, timeout: float) -> list[Check]:
+    """Check the cluster of `RAY_ADDRESS`, with the folder that a study writes to unless it names another.
 
-
-def check_cluster(address: str | None, timeout: float) -> Check:
-    """Check that the running cluster that `RAY_ADDRESS` names can be joined, within a bounded time."""
-    name = "ray cluster"
-    if not address or address == "local":
-        return Check(name=name, ok=True, detail="none given; a run starts one on this machine")
-    fix = "start the cluster, unset RAY_ADDRESS, or set RAY_AUTH_MODE and the token as on its nodes"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _ASK_CLUSTER],
-            env={**os.environ, "RAY_ADDRESS": address},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Check(name=name, ok=False, detail=f"{address} did not answer in {timeout:g} s", fix=fix)
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        return Check(name=name, ok=False, detail=f"{address}: {lines[-1]}", fix=fix)
-    resources = json.loads(done.stdout.strip().splitlines()[-1])
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    return Check(name=name, ok=True, detail=f"{address}: {cpus:g} CPU, {gpus:g} GPU now")
+    Args:
+        folder: Where studies would run, unless the cluster's nodes name a folder that they share.
+        timeout: Seconds that the cluster may take.
+    """
+    shared = os.environ.get("RECIPE_SEARCH_SHARED")
+    checks = check_cluster(os.environ.get("RAY_ADDRESS"), timeout, Path(shared or folder) / "runs")
+    if shared:
+        return checks
+    return [replace(check, required=check.name != SHARED_STORAGE) for check in checks]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.capacity import GIB, Node, local_node
+from search.cluster_check import check_cluster
 from search.config import StudyConfig
-from search.doctor import check_cluster
 from search.fitting import Wish
 from search.inputs import fingerprints, load_tasks
 from search.outline import Outline, outline_study
@@ -15,7 +15,7 @@ from search.placement import Placement, place
 from search.study_file import InputError
 from trainables.jobs import WorkerSetup
 
-_CLUSTER_TIMEOUT = 30.0  # seconds for a cluster to answer
+_CLUSTER_TIMEOUT = 60.0  # seconds for a cluster and all its nodes to answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +61,21 @@ def prepare(config: StudyConfig) -> Prepared:
     )
 
 
-def check_reachable(address: str | None) -> None:
-    """Refuse a cluster that does not answer.
+def check_cluster_for(config: StudyConfig, address: str | None) -> None:
+    """Refuse a cluster that does not answer, or whose nodes can't work together on a study.
 
     Args:
-        address: The cluster that the study will run on; None is this machine.
+        config: The study.
+        address: The cluster that it will run on; None is this machine.
 
     Raises:
-        InputError: The cluster can't be reached.
+        InputError: The cluster can't be reached, or its nodes differ or do not share the output's storage.
     """
-    if address is not None and not (cluster := check_cluster(address, _CLUSTER_TIMEOUT)).ok:
-        raise InputError(f"RAY_ADDRESS: {cluster.detail}: {cluster.fix}")
+    if address is None:
+        return
+    checks = check_cluster(address, _CLUSTER_TIMEOUT, config.folder.parent)
+    if broken := [f"{check.detail}: {check.fix}" for check in checks if not check.ok]:
+        raise InputError(f"RAY_ADDRESS: {'; '.join(broken)}")
 
 
 def check_resources(prepared: Prepared, address: str | None) -> None:

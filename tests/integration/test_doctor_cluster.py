@@ -1,32 +1,51 @@
-"""The doctor against a real Ray cluster of another process."""
+"""Joining a real Ray cluster of another process: what the doctor finds, and what a run refuses."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
-from search.doctor import check_cluster
+from search.checks import Check
+from search.cli import main
+from search.cluster_check import check_cluster
+from search.doctor import run_doctor
 
-# A cluster that lives until its standard input is closed.
+# A cluster that lives until its standard input is closed, and says that it is of another version if told to.
 CLUSTER = """
 import sys, ray
+ray.__version__ = (sys.argv[1:] or [ray.__version__])[0]
 context = ray.init(address="local", num_cpus=3, include_dashboard=False, logging_level="error")
 print("address", context.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-for-this-test-only-0123456789"}
+ANOTHER = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another-token-0123456789-0123456789"}
+STUDY = {
+    "name": "needs-gpus",
+    "model": {"path": "tiny-llava"},
+    "targets": ["counting"],
+    "held_out": ["digits"],
+    "space": {"subsets": ["gate_up"], "learning_rate": [1e-4, 1e-3]},
+    "training": {"steps": 4, "batch_size": 4, "samples": 8},
+    "evaluation": {"samples": 4},
+    "search": {"trials": 2},
+    "resources": {"gpus_per_worker": 1},
+}
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+@contextmanager
+def cluster(*version: str, **environment: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        env={**os.environ, **TOKEN},
+        [sys.executable, "-c", CLUSTER, *version],
+        env={**os.environ, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -38,18 +57,78 @@ def address() -> Iterator[str]:
     process.communicate(timeout=60)
 
 
-def test_a_cluster_is_joined_with_its_token(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in TOKEN.items():
-        monkeypatch.setenv(name, value)
-    check = check_cluster(address, 60)
-    assert check.ok, check.detail
-    assert check.detail == f"{address}: 3 CPU, 0 GPU now"
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with cluster(**TOKEN) as found:
+        yield found
 
 
-@pytest.mark.slow  # Ray itself tries again for 20 s
-def test_another_token_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "another-token-0123456789-0123456789")
-    check = check_cluster(address, 60)
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in (*TOKEN, "RAY_ADDRESS", "RECIPE_SEARCH_SHARED"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def set_all(environment: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        environment.setenv(name, value)
+
+
+def test_a_cluster_is_joined_with_its_token(address: str, environment: pytest.MonkeyPatch) -> None:
+    set_all(environment, {**TOKEN, "RAY_ADDRESS": address})
+    checks = {check.name: check for check in run_doctor(timeout=60)}
+    assert checks["ray cluster"].ok, checks["ray cluster"].detail
+    assert checks["ray cluster"].detail == f"{address}: 3 CPU, 0 GPU now"
+    assert checks["versions"].ok, checks["versions"].detail
+
+
+@pytest.mark.parametrize("token", [{}, {"RAY_AUTH_MODE": "token"}, ANOTHER], ids=["off", "none", "another"])
+def test_without_its_token_a_cluster_is_not_joined(
+    token: Mapping[str, str], address: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_all(environment, {"HOME": str(tmp_path), **token})
+    assert check_cluster(address, 60) == [
+        Check(
+            name="ray cluster",
+            ok=False,
+            detail=f"{address}: the authentication token is missing or not the cluster's",
+            fix="set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on the cluster's nodes",
+        )
+    ]
+
+
+def test_a_cluster_of_another_ray(environment: pytest.MonkeyPatch) -> None:
+    set_all(environment, TOKEN)
+    with cluster("2.59.0") as found:
+        (check,) = check_cluster(found, 60)
     assert not check.ok
-    assert "RAY_AUTH_MODE" in check.fix
+    assert check.detail.startswith(f"{found}: Version mismatch: ")
+    assert "2.59.0" in check.detail
+    assert check.fix == "use the versions of the cluster's nodes here, or those of constraints.txt there"
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ({}, "error: RAY_ADDRESS: {address}: the authentication token is missing or not the cluster's: set"),
+        (TOKEN, "error: resources: a trial needs 1 worker(s) x (1 CPU, 1 GPU)"),
+    ],
+    ids=["no token", "no gpu"],
+)
+def test_a_run_that_can_not_be_is_refused_in_a_line_before_anything_is_made(
+    token: Mapping[str, str],
+    message: str,
+    address: str,
+    environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    set_all(environment, {"HOME": str(tmp_path), "RAY_ADDRESS": address, **token})
+    environment.chdir(tmp_path)
+    Path("study.yaml").write_text(yaml.safe_dump(STUDY))
+    assert main(["run", "study.yaml"]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith(message.format(address=address))
+    assert not Path("runs").exists()

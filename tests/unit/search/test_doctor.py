@@ -199,26 +199,6 @@ class TestTracking:
         assert "404" in check.detail
 
 
-class TestCluster:
-    @pytest.mark.parametrize("address", [None, "", "local"])
-    def test_none_is_asked_for(self, address: str | None) -> None:
-        assert doctor.check_cluster(address, 0).ok
-
-    def test_no_answer_is_waited_for_no_longer_than_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(doctor, "_ASK_CLUSTER", "import time; time.sleep(60)")
-        check = doctor.check_cluster("10.0.0.1:6379", 0.5)
-        assert not check.ok
-        assert check.detail == "10.0.0.1:6379 did not answer in 0.5 s"
-
-    def test_what_the_cluster_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(doctor, "_ASK_CLUSTER", "import sys; sys.exit('wrong token')")
-        assert doctor.check_cluster("auto", 30).detail == "auto: wrong token"
-        monkeypatch.setattr(
-            doctor, "_ASK_CLUSTER", "print('a notice'); print('{\"CPU\": 8.0, \"GPU\": 2.0}')"
-        )
-        assert doctor.check_cluster("auto", 30).detail == "auto: 8 CPU, 2 GPU now"
-
-
 def test_a_whole_look_at_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     checks = doctor.run_doctor(folder=tmp_path)

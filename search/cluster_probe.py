@@ -1,0 +1,112 @@
+"""Asks a running cluster what its nodes have; a script that `search.cluster_check` runs in its own process.
+
+Joining a cluster that does not answer can't be given up from within. Nothing of the project is imported here:
+the nodes may lack it, and that is one of the questions.
+
+The first argument is JSON: the address, a file that every node should see or null, and how many seconds the
+nodes may take. The answer is JSON on the last line of stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+PACKAGES = ("spaces", "trainables", "search")
+
+
+def look(file: str | None) -> dict[str, Any]:
+    """Return what this node has: versions, a digest of the project's sources, and whether a file is there."""
+    import hashlib
+    import importlib.util
+    import platform
+    from importlib import metadata
+    from pathlib import Path
+
+    # Ray itself refuses nodes and drivers of another version of Ray.
+    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in ("torch", "transformers"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            digest = None
+            break
+        folder = Path(spec.origin).parent
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
+    found["project"] = digest.hexdigest() if digest is not None else None
+    found["sees_file"] = file is not None and Path(file).is_file()
+    return found
+
+
+def knock(address: str) -> None:
+    """Raise at once what `ray.init` tells after 20 s and in general terms (Ray 2.60).
+
+    Raises:
+        ConnectionError: Nothing answers there.
+        PermissionError: The cluster wants another token.
+        ValueError: It is no address.
+    """
+    import socket
+
+    import ray
+    from ray._private.authentication import authentication_token_setup as tokens
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._raylet import GcsClient
+
+    client, plain = address.startswith("ray://"), address.removeprefix("ray://")
+    host, colon, port = (plain if client else canonicalize_bootstrap_address(plain)).rpartition(":")
+    if not colon or not port.isdigit():
+        raise ValueError("expected auto, host:port or ray://host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConnectionError(f"nothing answers there: {error.strerror or error}") from None
+    if client:
+        return
+    try:
+        if address == "auto":  # the one address for which `ray.init` looks for a token unasked
+            tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
+        GcsClient(address=f"{host}:{port}")
+    except ray.exceptions.AuthenticationError:
+        raise PermissionError("the authentication token is missing or not the cluster's") from None
+
+
+def ask(address: str, file: str | None, seconds: float) -> dict[str, Any]:
+    """Return the cluster's resources, and address -> `look` of each living node; None where it was silent."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray.init(address=address, log_to_driver=False, logging_level="error")
+    # Takes nothing of the node, so that it starts at once where other studies hold all cores.
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked[node["NodeManagerAddress"]] = task.options(scheduling_strategy=strategy).remote(file)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
+    nodes = {}
+    for node, answer in asked.items():
+        try:
+            nodes[node] = ray.get(answer, timeout=0.1)
+        except (ray.exceptions.RayError, TimeoutError):
+            nodes[node] = None
+    return {"resources": ray.cluster_resources(), "nodes": nodes}
+
+
+if __name__ == "__main__":
+    request = json.loads(sys.argv[1])
+    try:
+        knock(request["address"])
+        answer = ask(request["address"], request["file"], request["seconds"])
+    except Exception as error:
+        sys.exit(" ".join(str(error).split()) or type(error).__name__)
+    print(json.dumps(answer))
