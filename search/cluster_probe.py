@@ -31,16 +31,12 @@ def look(file: str | None) -> dict[str, Any]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = None
+    origins = [spec.origin for name in PACKAGES if (spec := importlib.util.find_spec(name)) and spec.origin]
     digest = hashlib.sha256()
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            digest = None
-            break
-        folder = Path(spec.origin).parent
+    for folder in [Path(origin).parent for origin in origins]:
         for source in sorted(folder.rglob("*.py")):
             digest.update(source.relative_to(folder).as_posix().encode() + source.read_bytes())
-    found["project"] = digest.hexdigest() if digest is not None else None
+    found["project"] = digest.hexdigest() if len(origins) == len(PACKAGES) else None
     found["sees_file"] = file is not None and Path(file).is_file()
     return found
 
@@ -56,9 +52,9 @@ def knock(address: str) -> None:
     import socket
 
     import ray
+    from ray import _raylet
     from ray._private.authentication import authentication_token_setup as tokens
     from ray._private.services import canonicalize_bootstrap_address
-    from ray._raylet import GcsClient
 
     client, plain = address.startswith("ray://"), address.removeprefix("ray://")
     host, colon, port = (plain if client else canonicalize_bootstrap_address(plain)).rpartition(":")
@@ -74,7 +70,7 @@ def knock(address: str) -> None:
         if address == "auto":  # the one address for which `ray.init` looks for a token unasked
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
-        GcsClient(address=f"{host}:{port}")
+        _raylet.GcsClient(address=f"{host}:{port}")  # type: ignore[attr-defined]
     except ray.exceptions.AuthenticationError:
         raise PermissionError("the authentication token is missing or not the cluster's") from None
 

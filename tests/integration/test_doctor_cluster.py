@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from search.checks import Check
-from search.cli import main
 from search.cluster_check import check_cluster
 from search.doctor import run_doctor
 
@@ -26,6 +25,7 @@ print("address", context.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 ray.shutdown()
 """
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-for-this-test-only-0123456789"}
 ANOTHER = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "another-token-0123456789-0123456789"}
 STUDY = {
@@ -117,18 +117,19 @@ def test_a_cluster_of_another_ray(environment: pytest.MonkeyPatch) -> None:
     ids=["no token", "no gpu"],
 )
 def test_a_run_that_can_not_be_is_refused_in_a_line_before_anything_is_made(
-    token: Mapping[str, str],
-    message: str,
-    address: str,
-    environment: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    token: Mapping[str, str], message: str, address: str, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    set_all(environment, {"HOME": str(tmp_path), "RAY_ADDRESS": address, **token})
-    environment.chdir(tmp_path)
-    Path("study.yaml").write_text(yaml.safe_dump(STUDY))
-    assert main(["run", "study.yaml"]) == 2
-    lines = [line for line in capfd.readouterr().err.splitlines() if line]
-    assert len(lines) == 1
-    assert lines[0].startswith(message.format(address=address))
-    assert not Path("runs").exists()
+    set_all(environment, {"HOME": str(tmp_path), "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT), **token})
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    done = subprocess.run(
+        [sys.executable, "-m", "search.cli", "run", "study.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message.format(address=address))
+    assert not (tmp_path / "runs").exists()

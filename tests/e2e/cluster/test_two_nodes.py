@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from machines import ROOT, Machines, machines
+from packages import ENVIRONMENT, install_packages
 
 LOCAL = ROOT / "docs" / "cluster" / "local.yaml"
 TRIALS = 2
@@ -34,24 +34,6 @@ STUDY = {
     # More than either node has: each trial's workers train together across the two.
     "resources": {"workers_per_trial": 2},
 }
-# Machines on which everything but the project is installed, and which reach no package index.
-ENVIRONMENT = {
-    "PIP_NO_INDEX": "1",
-    "PIP_NO_BUILD_ISOLATION": "0",  # pip's spelling of "yes, none"
-    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-    # A node of one core would otherwise start its processes one after the other.
-    "RAY_worker_maximum_startup_concurrency": "8",
-}
-INSTALL = """
-set -e
-venv=~/.recipe-search/venv
-{python} -m venv --without-pip $venv
-echo {packages} > $venv/lib/python{version}/site-packages/installed-before.pth
-for command in ray=ray.scripts.scripts mlflow=mlflow pip=pip; do
-    printf '#!/bin/sh\\nexec %s -m %s "$@"\\n' $venv/bin/python ${{command#*=}} > $venv/bin/${{command%%=*}}
-    chmod +x $venv/bin/${{command%%=*}}
-done
-"""
 # What MLflow's server on the head has on record.
 RECORDED = """
 import json
@@ -68,7 +50,8 @@ class Session:
 
     Attributes:
         good: `ray submit` of the study.
-        wrong: `ray submit` of a study that is not there.
+        wrong: `ray submit` with an output that only the head sees, and other sources on the worker.
+        unmade: What lies where the wrong one was to write.
         recorded: Experiment -> the tags of its runs, as MLflow's server told them.
         left: Node -> its processes some seconds after `ray down`.
         study: The study's folder.
@@ -77,6 +60,7 @@ class Session:
 
     good: CompletedProcess[str]
     wrong: CompletedProcess[str]
+    unmade: str
     recorded: dict[str, list[dict[str, str]]]
     left: dict[str, list[str]]
     study: Path
@@ -101,17 +85,6 @@ def cluster_file(there: Machines) -> str:
         assert text.count(placeholder) == 1, placeholder
         text = text.replace(placeholder, value)
     return text
-
-
-def install_packages(there: Machines) -> None:
-    """Give each node an environment that sees the packages of this one, without the project."""
-    script = INSTALL.format(
-        python=sys.executable,
-        packages=Path(pytest.__file__).parents[1],
-        version=f"{sys.version_info.major}.{sys.version_info.minor}",
-    )
-    for node in there.addresses:
-        there.on_node(node, script)
 
 
 def wait_until(done: Any, seconds: float, what: str) -> None:
@@ -151,8 +124,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         wait_until(lambda: running(there.processes("worker")), 200, "no Ray on the worker")
         submit = ("submit", str(file), "search/submit.py", "--")
         good = ray(*submit, "both.yaml", "tracking.experiment=two words", timeout=400)
-        wrong = ray(*submit, "bth.yaml", timeout=120)
+        there.on_node("worker", "echo >> ~/recipe-search/search/wording.py")
+        wrong = ray(*submit, "both.yaml", "name=wrong", "output=/root/runs", timeout=120)
         recorded = json.loads(there.on_node("head", f"python -c '{RECORDED}'").splitlines()[-1])
+        unmade = there.on_node("head", "ls /root")
         down = ray("down", "--yes", str(file), timeout=120)
         assert down.returncode == 0, down.stdout[-4000:]
         # A worker has to notice that its head is gone.
@@ -160,6 +135,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         return Session(
             good=good,
             wrong=wrong,
+            unmade=unmade,
             recorded=recorded,
             left={node: there.processes(node) for node in there.addresses},
             study=there.shared / "runs" / "both",
@@ -184,10 +160,14 @@ def test_the_server_on_the_head_has_the_record_under_the_name_with_a_space(sessi
     assert nodes == {" ".join(session.addresses.values())}
 
 
-def test_a_wrong_study_fails_and_says_so_in_a_line(session: Session) -> None:
+def test_unshared_storage_and_other_sources_are_refused_in_a_line(session: Session) -> None:
     assert session.wrong.returncode != 0
-    assert "error: bth.yaml: no such study file" in session.wrong.stdout
+    (line,) = [line for line in session.wrong.stdout.splitlines() if line.startswith("error: ")]
+    worker = session.addresses["worker"]
+    assert f"{worker} has another version of recipe-search" in line
+    assert f"/root/runs: not the same folder on {worker}" in line
     assert "recipe-search: exit status 2, the input is wrong" in session.wrong.stdout
+    assert "runs" not in session.unmade.split()
 
 
 def test_after_ray_down_only_mlflow_is_left(session: Session) -> None:
