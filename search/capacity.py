@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -107,11 +107,12 @@ def accelerator_bytes(resources: Mapping[str, float], labels: Mapping[str, str] 
     return min(known) if known else None
 
 
-def cluster_nodes() -> list[Node]:
-    """Return the living nodes of the cluster that this process is connected to."""
-    import ray
+def living_nodes(alive: Sequence[Mapping[str, Any]]) -> list[Node]:
+    """Return the nodes of the connected cluster, with the memory of their GPUs.
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    Args:
+        alive: The nodes as `ray.nodes()` tells them.
+    """
     sizes = _ask_gpu_sizes([node["NodeID"] for node in alive if node["Resources"].get("GPU", 0) >= 1])
     return [
         Node(

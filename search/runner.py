@@ -14,8 +14,8 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from search.autoscaler import cluster_nodes
 from search.base import base_key, cached_base
-from search.capacity import cluster_nodes
 from search.cluster import connected
 from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
