@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.capacity import Node
@@ -199,6 +199,7 @@ WISHES = st.builds(
 CLUSTERS = st.lists(st.integers(1, 8), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(sums=SUMS, wish=WISHES, gpus=CLUSTERS, memory=st.integers(1, 1500))
 def test_a_chosen_way_fits_its_device_and_keeps_what_the_user_fixed(
     sums: Sums, wish: Wish, gpus: list[int], memory: int
@@ -233,6 +234,7 @@ def test_a_chosen_way_fits_its_device_and_keeps_what_the_user_fixed(
         assert workers_that_fit(nodes(*gpus), shape.cpus, shape.gpus) >= shape.workers
 
 
+@settings(deadline=None)
 @given(sums=SUMS, wish=WISHES, gpus=CLUSTERS, memory=st.integers(1, 1000), more=st.integers(1, 1000))
 def test_more_memory_never_takes_more_gpus(
     sums: Sums, wish: Wish, gpus: list[int], memory: int, more: int

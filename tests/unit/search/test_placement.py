@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fitting import Sums
 
@@ -166,6 +166,7 @@ def test_main_memory_that_is_clearly_too_small_is_told_and_no_more() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     nodes=st.lists(
         st.builds(
