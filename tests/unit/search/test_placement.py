@@ -67,6 +67,7 @@ def test_never_more_than_the_trials_the_limit_or_the_drivers() -> None:
     [
         # Two groups of one core and two drivers of 0.01 need 2.02 cores.
         (2, 1),
+        (2.01, 1),
         (2.02, 2),
         (64, 63),
     ],
