@@ -68,7 +68,7 @@ def evaluate_task(
         if metric == "normalized_exact_match" and lockstep is None and all(row >= keep for row in rows):
             continue
         batch = collate(chosen, pad_token_id(tokenizer)).to(device)
-        logits = model(**batch.inputs).logits
+        logits = model(**batch.inputs, use_cache=False).logits
         mask = batch.answer_mask[:, 1:]
         right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
         for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=False)):
