@@ -6,7 +6,8 @@ A failed trial has no score and is in none of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -22,16 +23,19 @@ from search.plot_marks import (
     escaped,
     finish,
     heading,
-    hover_text,
     metric_of,
     one_legend_entry_a_name,
     score_of,
     short_name,
     spent_seconds,
 )
-from search.results import Rung, StudyRecord
+from search.results import Rung, StudyRecord, TrialResult
 from search.selection import Selection
 from search.trade_off import trade_off
+
+# More would say no more, and take a browser seconds.
+_BACKGROUND: Final = 150  # trials of other subsets in a panel, for orientation alone
+_LINES: Final = 40  # trials of an outcome whose course is drawn
 
 
 def study_plots(record: StudyRecord, selection: Selection) -> tuple[Plot, ...]:
@@ -61,7 +65,7 @@ def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
     )
     for place, subset in enumerate(subsets):
         row, column = place // columns + 1, place % columns + 1
-        others = [trial for trial in trials if trial.recipe.subset != subset]
+        others = _thinned([trial for trial in trials if trial.recipe.subset != subset], _BACKGROUND)
         own = {name: [t for t in group if t.recipe.subset == subset] for name, group in groups.items()}
         figure.add_scatter(
             x=[trial.recipe.learning_rate for trial in others],
@@ -145,37 +149,53 @@ def over_steps(record: StudyRecord, selection: Selection) -> Plot | None:
     groups = by_outcome(record, selection)
     if not any(len(trial.rungs) > 1 for group in groups.values() for trial in group):
         return None
+    # Hundreds of lines would hide each other.
+    drawn = {outcome: _thinned(trials, _LINES) for outcome, trials in groups.items()}
     panels: tuple[tuple[str, Callable[[Rung], float]], ...] = (
         ("target gain", lambda rung: rung.score.target_gain),
         ("forgetting", lambda rung: rung.score.held_out_forgetting),
     )
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for panel, (title, value) in enumerate(panels, start=1):
-        for outcome, trials in groups.items():
+        for outcome, trials in drawn.items():
             chosen = outcome is Outcome.SELECTED
-            for trial in trials:
-                figure.add_scatter(
-                    x=[0, *(rung.step for rung in trial.rungs)],
-                    y=[0.0, *(value(rung) for rung in trial.rungs)],
-                    name=outcome.value,
-                    legendgroup=outcome.value,
-                    mode="lines+markers",
-                    opacity=1 if chosen else 0.75,
-                    line={"width": 3 if chosen else 1.2},
-                    marker={**MARKERS[outcome], "size": 11 if chosen else 6},
-                    text=[hover_text(trial)] * (len(trial.rungs) + 1),
-                    hovertemplate="step %{x}: %{y:+.1f}<br>%{text}<extra></extra>",
-                    row=panel,
-                    col=1,
-                )
+            if not trials:
+                continue
+            # One trace for all lines, with gaps between them: a browser takes seconds over a trace a trial.
+            figure.add_scatter(
+                x=_joined([0, *(rung.step for rung in trial.rungs)] for trial in trials),
+                y=_joined([0.0, *(value(rung) for rung in trial.rungs)] for trial in trials),
+                name=outcome.value,
+                legendgroup=outcome.value,
+                mode="lines+markers",
+                opacity=1 if chosen else 0.75,
+                line={"width": 3 if chosen else 1.2},
+                marker={**MARKERS[outcome], "size": 11 if chosen else 6},
+                text=_joined([heading(trial)] * (len(trial.rungs) + 1) for trial in trials),
+                hovertemplate="step %{x}: %{y:+.1f}<br>%{text}<extra></extra>",
+                row=panel,
+                col=1,
+            )
         figure.update_yaxes(title=title, row=panel)
     one_legend_entry_a_name(figure)
     figure.update_xaxes(title="optimiser steps", row=2)
     finish(figure, height=520)
-    caption = "Every evaluation of every trial, in points. A pruned trial's line ends where it was stopped."
+    shown, known = (sum(map(len, each.values())) for each in (drawn, groups))
+    which = "every trial" if shown == known else f"{shown} of {known} trials, spread over the study"
+    caption = f"Every evaluation of {which}, in points. A pruned trial's line ends where it was stopped."
     return Plot(
         name="over_steps", title="Learning and forgetting as training goes on", caption=caption, figure=figure
     )
+
+
+def _thinned(trials: Sequence[TrialResult], at_most: int) -> Sequence[TrialResult]:
+    """Return every second, third, ... trial, so that no more are left than `at_most`."""
+    return trials[:: max(1, math.ceil(len(trials) / at_most))]
+
+
+def _joined(lines: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return the lines one after another, with a gap between two."""
+    return [point for line in lines for point in (*line, None)][:-1]
 
 
 def history(record: StudyRecord, selection: Selection) -> Plot | None:

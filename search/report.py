@@ -24,6 +24,7 @@ from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 from search.study_file import dump_study
 
+_RANKED: Final = 50  # rows that the page opens with; the others are folded away
 _TEMPLATE: Final = Path(__file__).with_name("report_template.html")
 
 _PAGE_JS: Final = """
@@ -51,6 +52,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
     scripts = (get_plotlyjs(), _PAGE_JS) if plots else ()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     shown = findings.shown_trial(selection)
+    ranking = _ranking(record, selection)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         name=record.config.name,
         headline=_headline(selection),
@@ -58,7 +60,8 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         finding=findings.paragraph(record, selection),
         caveats=findings.caveats(record, selection),
         formula=_formula(record),
-        ranking=_ranking(record, selection),
+        ranking=ranking[:_RANKED],
+        further=ranking[_RANKED:],
         subsets=_subsets(record, selection),
         tasks=_tasks(record, shown),
         tasks_title=_tasks_title(selection, shown),

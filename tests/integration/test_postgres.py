@@ -262,6 +262,7 @@ def study_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_with_both_in_postgres(
     server: PostgresServer,
     mlflow_store: str,

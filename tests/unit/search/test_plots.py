@@ -123,6 +123,39 @@ def test_rungs_are_drawn_from_the_untouched_model_on() -> None:
     assert forgetting.y == (0, 2, 1)
 
 
+def test_the_lines_of_an_outcome_are_one_trace_with_gaps() -> None:
+    """A browser takes seconds over a trace a trial, with a thousand of them."""
+    pruned = [trial(number, [values(10, 2)], state=TrialState.PRUNED) for number in (0, 1)]
+    complete = trial(2, [values(10, 2), values(20, 1)])
+    figure = figures(record([*pruned, complete]))["over_steps"]
+    gain, chosen, *_ = figure.data
+    assert len(figure.data) == 4
+    assert gain.x == (0, 20, None, 0, 20)
+    assert gain.y == (0, 10, None, 0, 10)
+    assert [text.partition("</b>")[0] for text in gain.text if text] == ["<b>trial 0"] * 2 + [
+        "<b>trial 1"
+    ] * 2
+    assert chosen.x == (0, 20, 40)
+
+
+def test_a_thousand_trials_stay_few_enough_to_draw() -> None:
+    """Every 25th of 1,000 lines is drawn, and of 500 other subsets' trials every 4th stays in grey."""
+    trials = [
+        trial(number, [values(10, 2)], state=TrialState.PRUNED, subset="full" if number % 2 else "gate_up")
+        for number in range(1000)
+    ]
+    trials.append(trial(1000, [values(10, 2), values(20, 1)]))
+    made = figures(record(trials))
+    lines = made["over_steps"].data[0]
+    assert [text.partition("</b>")[0] for text in lines.text[::3]] == [
+        f"<b>trial {n}" for n in range(0, 1000, 25)
+    ]
+    grey = [found for found in made["learning_rates"].data if found.hoverinfo == "skip"]
+    assert [len(found.x) for found in grey] == [125, 126]
+    # What stands for a trial itself is never left out.
+    assert sum(len(found.x) for found in made["history"].data if found.mode == "markers") == 1001
+
+
 def test_best_so_far_never_falls_and_ignores_infeasible_trials() -> None:
     study = config(max_forgetting=5)
     scores = [(-5, 0), (10, 1), (60, 30), (5, 0), (20, 2)]

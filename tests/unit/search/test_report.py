@@ -325,3 +325,13 @@ def test_counts(value: float, text: str) -> None:
 
 def test_points_have_no_negative_zero() -> None:
     assert wording.points(-0.04) == "+0.0"
+
+
+def test_a_long_ranking_opens_with_its_first_rows() -> None:
+    """60 trials and the base are 61 rows: 50 and 11 more, best first throughout."""
+    trials = [trial(number, [{**GOOD, "count": 70.0 - number}]) for number in range(60)]
+    html = render(record(trials))
+    head, folded = html.split("<summary>11 more</summary>")
+    assert head.count('<tr class="') == 50
+    assert folded.partition("</details>")[0].count('<tr class="') == 11
+    assert "more</summary>" not in render(record(trials[:49]))
