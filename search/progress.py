@@ -66,7 +66,8 @@ class StudyProgress:
         self._began = clock()
         self._running: dict[int, _Running] = {}
         self._ended: Counter[TrialState] = Counter()
-        self._durations: list[float] = []
+        self._timed = 0  # trials that ended well, and the seconds that they took together
+        self._timed_seconds = 0.0
         self._most_running = 1
         self._best: TrialResult | None = None
 
@@ -118,7 +119,8 @@ class StudyProgress:
             if not math.isfinite(seconds) and running is not None:
                 seconds = self._clock() - running.since
             if result.state is not TrialState.FAILED and math.isfinite(seconds):
-                self._durations.append(seconds)
+                self._timed += 1
+                self._timed_seconds += seconds
             if self._is_best(result):
                 self._best = result
         self._print(self._ending(result))
@@ -139,9 +141,9 @@ class StudyProgress:
         run side by side as ever did.
         """
         with self._lock:
-            if not self._durations:
+            if not self._timed:
                 return None
-            usual = math.fsum(self._durations) / len(self._durations)
+            usual = self._timed_seconds / self._timed
             now = self._clock()
             open_work = [max(usual - (now - trial.since), 0.0) for trial in self._running.values()]
             waiting = max(self._total - self._done - len(self._running), 0)
