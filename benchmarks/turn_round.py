@@ -100,7 +100,7 @@ def warm(worker_setup: WorkerSetup, folder: Path, trials: int) -> list[float]:
     """Run trials in one warm group; return the turn-rounds between them."""
     execution = Execution(shape=GroupShape(workers=1, cpus=1, gpus=0))
     pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
-        worker_setup, 2, 0, str(folder / "ray"), 0
+        worker_setup, [{"CPU": 2}], str(folder / "ray"), 0
     )
     context = TrialContext(
         pool=pool,

@@ -8,22 +8,59 @@ for (lock step): a scheduler's stop then costs nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import ray
 import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
 from trainables.execution import GroupShape
 from trainables.jobs import Job, Report, TrainJob, WorkerSetup
 from trainables.worker import worker_loop
 
+# How long Ray Train waits for its workers' place before it asks anew, perhaps for other nodes. A controller
+# that is killed while it waits leaves its request with Ray for ever: a closed group ends when it asks anew.
+_START_TIMEOUT = 10  # seconds
+
 
 class GroupFailed(RuntimeError):
     """A worker group can serve no more jobs."""
+
+
+class _Placement(ControllerCallback, WorkerGroupCallback):
+    """Asks the group where its workers shall go, and tells it where they are.
+
+    Left to itself, Ray puts each group on the emptiest node, so that soon no node is free for a large group.
+    This is Ray's developer API, which a trainer takes; nothing public tells or steers where workers go anew.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+
+    def on_controller_start_worker_group(
+        self, *, scaling_config: ScalingConfig, num_workers: int
+    ) -> dict[str, str] | None:
+        """Return a selector of nodes, or None to let Ray choose.
+
+        Raises:
+            GroupFailed: The group was closed before its workers came up.
+        """
+        nodes = ray.get(self._group.starts.remote())
+        if nodes is None:
+            raise GroupFailed("the group was closed")
+        return {"ray.io/node-id": f"in({','.join(nodes)})"} if nodes else None
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """Tell on which nodes the workers are."""
+        nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]
+        ray.get(self._group.placed.remote(nodes))
 
 
 class WorkerGroup:
@@ -37,15 +74,27 @@ class WorkerGroup:
         shape: Workers and their resources.
         storage_path: Folder of Ray Train's own state, shared by all nodes.
         max_failures: Restarts after dead workers before a job, or the group's start, fails.
+        pool: Handle of the `WorkerPool` that says where the workers go and hears where they are; None lets
+            Ray choose.
     """
 
     def __init__(
-        self, name: str, setup: WorkerSetup, shape: GroupShape, storage_path: str, max_failures: int
+        self,
+        name: str,
+        setup: WorkerSetup,
+        shape: GroupShape,
+        storage_path: str,
+        max_failures: int,
+        pool: Any = None,
     ) -> None:
+        self._name = name
+        self._pool = pool
+        self._ready = False
         self._setup = setup
         self._workers = shape.workers
         self._max_failures = max_failures
         self._changed = asyncio.Condition()
+        self._ended = asyncio.Event()
         self._closed = False
         self._failed: str | None = None
         self._starts_without_report = 0
@@ -59,6 +108,7 @@ class WorkerGroup:
         self._trains = False  # whether the job that was opened last is a train job
         self._consumed_at: float | None = None  # when a train job's report was last taken
         self._loop = asyncio.get_running_loop()
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_TIMEOUT))
         trainer = TorchTrainer(
             worker_loop,
             train_loop_config={"group": ray.get_runtime_context().current_actor, "shape": shape},
@@ -70,7 +120,10 @@ class WorkerGroup:
             torch_config=TorchConfig(backend="nccl" if shape.gpus >= 1 and shape.workers > 1 else "gloo"),
             # Jobs bound their own restarts, so Ray Train may restart the group without end.
             run_config=RunConfig(
-                name=name, storage_path=storage_path, failure_config=FailureConfig(max_failures=-1)
+                name=name,
+                storage_path=storage_path,
+                failure_config=FailureConfig(max_failures=-1),
+                callbacks=[] if pool is None else [_Placement(ray.get_runtime_context().current_actor)],
             ),
         )
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name="ray-train-fit")
@@ -83,7 +136,11 @@ class WorkerGroup:
             error = "the worker group ended"
         except Exception as failure:
             error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
-        asyncio.run_coroutine_threadsafe(self.give_up(error), self._loop)
+        asyncio.run_coroutine_threadsafe(self._end(error), self._loop)
+
+    async def _end(self, error: str) -> None:
+        await self.give_up(error)
+        self._ended.set()
 
     # ---- for those who want work done
 
@@ -133,8 +190,8 @@ class WorkerGroup:
             self._changed.notify_all()
 
     async def wait_closed(self) -> None:
-        """Wait until Ray Train has ended the workers."""
-        await asyncio.to_thread(self._thread.join)
+        """Wait until Ray Train has ended the workers, or asks for none any more."""
+        await self._ended.wait()
 
     def _open(self, job: Job | None) -> None:
         self._sequence += 1
@@ -144,6 +201,20 @@ class WorkerGroup:
         self._asked = 0
         self._turn_round = {}
         self._cause = ""
+
+    # ---- for Ray Train's controller
+
+    async def starts(self) -> tuple[str, ...] | None:
+        """Return the nodes to ask Ray for, now that workers are to be started; None if they are not to be."""
+        if self._closed:
+            self._ended.set()
+            return None
+        nodes: tuple[str, ...] = await self._pool.starts.remote(self._name)
+        return nodes
+
+    async def placed(self, nodes: Sequence[str]) -> None:
+        """Note on which nodes the workers are, one name a worker."""
+        await self._pool.placed.remote(self._name, nodes)
 
     # ---- for rank 0 of the workers
 
@@ -163,6 +234,9 @@ class WorkerGroup:
         Workers ask anew only after they finished a job, or after a restart: then the open job is theirs
         again, from its last checkpoint, up to `max_failures` times.
         """
+        if self._pool is not None and not self._ready:
+            self._ready = True
+            await self._pool.ready.remote(self._name)
         async with self._changed:
             if self._job is not None and self._handed_out > self._max_failures:
                 self._end_job(f"its workers died {self._handed_out} times{self._cause}")

@@ -32,6 +32,8 @@ class Packer:
         start_seconds: How long workers may take to come up before other groups make room.
         idle_seconds: How long a group stays idle before it is ended.
         prefix: Begins the names of groups.
+        expected: Nodes that are not there yet, but will be when groups wait for them.
+        boot_seconds: How long workers may take to come up where a node has to come up first.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class Packer:
         *,
         max_idle: int | None = None,
         patience: int = 4,
-        start_seconds: float = 60.0,
+        start_seconds: float = 50.0,
         idle_seconds: float = math.inf,
         prefix: str = "group",
+        expected: Iterable[str] = (),
+        boot_seconds: float = 900.0,
     ) -> None:
         self._first = self._total = Capacity(nodes)
         self._max_idle = math.inf if max_idle is None else max_idle
@@ -50,6 +54,8 @@ class Packer:
         self._start_seconds = start_seconds
         self._idle_seconds = idle_seconds
         self._prefix = prefix
+        self._expected = frozenset(expected)
+        self._boot_seconds = boot_seconds
         self._groups: dict[str, Group] = {}
         self._waiting: dict[str, Request] = {}  # in the order of their arrival
         self._turns = 0
@@ -103,10 +109,17 @@ class Packer:
         if nodes is not None and Counter(nodes) != Counter(seat.node for seat in member.seats):
             self._move(member, nodes)
 
-    def unplaced(self, group: str, now: float) -> None:
-        """Note that a group's workers are gone and asked for anew."""
-        if (member := self._groups.get(group)) is not None:
+    def starts(self, group: str, now: float) -> tuple[str, ...]:
+        """Note that a group asks Ray for its workers, once more perhaps; return the nodes to ask for.
+
+        None are named where nodes have yet to come or the named ones did not do: then Ray shall choose.
+        """
+        if (member := self._groups.get(group)) is None:
+            return ()
+        if member.placed:
             member.placed, member.since = False, now
+        nodes = tuple(sorted({seat.node for seat in member.seats}))
+        return () if self._expected.intersection(nodes) or self._is_late(member, now) else nodes
 
     def ready(self, group: str, now: float) -> None:
         """Note that a group can serve."""
@@ -136,9 +149,11 @@ class Packer:
         """Note that a group has ended and holds nothing any more."""
         self._groups.pop(group, None)
 
-    def set_nodes(self, nodes: Mapping[str, Mapping[str, float]], now: float) -> list[Action]:
+    def set_nodes(
+        self, nodes: Mapping[str, Mapping[str, float]], now: float, *, expected: Iterable[str] = ()
+    ) -> list[Action]:
         """Note which nodes there are; groups on lost ones need a new place, and idle ones are closed."""
-        self._total = Capacity(nodes)
+        self._total, self._expected = Capacity(nodes), frozenset(expected)
         actions: list[Action] = []
         for group in list(self._groups.values()):
             if not self._total.has(group.seats):
@@ -280,7 +295,7 @@ class Packer:
             if now - late.alone_since > self._start_seconds:
                 late.since, late.yielded, late.alone_since = now, 0, None
                 return []
-        stages = int((now - late.since) / self._start_seconds)
+        stages = 1 + int((now - late.since - self._seconds_for(late)) / self._start_seconds)
         allowed = 2 ** min(stages, 30) - 1 - late.yielded
         wanted = {request.shape for request in self._waiting.values()}
         idle = [g for g in others if g.stage is Stage.IDLE and (g.turn or g.shape not in wanted)]
@@ -360,7 +375,12 @@ class Packer:
         return spare
 
     def _is_late(self, group: Group, now: float) -> bool:
-        return not group.placed and now - group.since > self._start_seconds
+        return not group.placed and now - group.since > self._seconds_for(group)
+
+    def _seconds_for(self, group: Group) -> float:
+        """Return how long a group may take to come up."""
+        boots = any(seat.node in self._expected for seat in group.seats)
+        return self._boot_seconds if boots else self._start_seconds
 
     def _left(self) -> Capacity:
         """Return what no group takes."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,14 @@ import ray
 
 from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
+from trainables.groups import Action, Close, Grant, PoolStatus, Start
 from trainables.jobs import WorkerSetup
+from trainables.nodes import Nodes, Resources
+from trainables.packing import Packer
+
+_TICK = 1.0  # seconds between decisions when nothing else happens
+_LOOK = 5.0  # seconds between looks at the cluster's nodes
+_CLOSING = 30.0  # seconds for workers to end by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +37,48 @@ class Lease:
     group: Any
 
 
-@dataclass
-class _Member:
-    lease: Lease
-    shape: GroupShape
-    busy: bool
-    holder: str = ""
-
-
 class WorkerPool:
     """The actor; make it with `ray.remote(num_cpus=0)(WorkerPool)`.
 
+    It carries out what a `Packer` decides. Everything happens in one event loop and nothing waits between an
+    event and the decisions that follow from it, so that no lock is needed.
+
     Args:
         setup: What each worker loads.
-        cpus: CPU cores that all groups together may take.
-        gpus: GPUs that all groups together may take.
+        nodes: CPU and GPU of each node that groups may take, those included that an autoscaler may start.
         storage_path: Folder of Ray Train's own state, shared by all nodes.
         max_failures: Restarts after dead workers before a job fails.
+        max_idle: Idle groups kept alive; None keeps as many as there is room for.
+        idle_seconds: How long a group stays idle before it is ended, for the sake of other studies.
     """
 
     def __init__(
-        self, setup: WorkerSetup, cpus: float, gpus: float, storage_path: str, max_failures: int
+        self,
+        setup: WorkerSetup,
+        nodes: Sequence[Resources],
+        storage_path: str,
+        max_failures: int,
+        max_idle: int | None = None,
+        idle_seconds: float = 300.0,
     ) -> None:
         self._setup = setup
-        self._cpus, self._gpus = cpus, gpus
         self._storage_path = storage_path
         self._max_failures = max_failures
-        self._members: dict[str, _Member] = {}
-        self._changed = asyncio.Condition()
+        self._nodes = Nodes(nodes, _alive())
+        self._packer = Packer(
+            self._nodes.present.nodes,
+            expected=self._nodes.present.expected,
+            max_idle=max_idle,
+            idle_seconds=idle_seconds,
+            prefix=f"group-{uuid.uuid4().hex[:8]}",
+        )
+        self._groups: dict[str, Any] = {}  # handles, until they are gone
+        self._holders: dict[str, str] = {}  # leased group -> who holds it
+        self._waiting: dict[str, tuple[str, asyncio.Future[Lease]]] = {}  # request -> who waits
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._tasks = {asyncio.create_task(self._tick()), asyncio.create_task(self._look())}
+
+    # ---- for those who want a group
 
     async def lease(self, shape: GroupShape, holder: str = "") -> Lease:
         """Wait for a group of a shape: an idle one, a new one, or one that takes an idle other shape's place.
@@ -64,26 +88,14 @@ class WorkerPool:
             holder: Who leases it, for `reclaim`.
 
         Raises:
-            ValueError: The pool's resources can't ever hold the shape.
+            ValueError: The cluster can't ever hold the shape.
         """
-        if not self._fits(shape, members=[]):
-            raise ValueError(
-                f"{shape} needs more than the pool's {self._cpus:g} CPUs and {self._gpus:g} GPUs"
-            )
-        async with self._changed:
-            while True:
-                if (member := self._idle(shape)) is not None:
-                    member.busy, member.holder = True, holder
-                    return member.lease
-                if self._fits(shape, list(self._members.values())):
-                    member = self._start(shape, busy=True)
-                    member.holder = holder
-                    return member.lease
-                if (other := self._idle_other_than(shape)) is not None:
-                    del self._members[other.lease.name]
-                    await self._end(other)
-                else:
-                    await self._changed.wait()
+        request = uuid.uuid4().hex
+        self._packer.ask(request, shape)
+        granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = holder, granted
+        self._act()
+        return await granted
 
     async def release(self, name: str, *, usable: bool = True) -> None:
         """Give a leased group back.
@@ -92,62 +104,135 @@ class WorkerPool:
             name: The lease's name.
             usable: False ends the group instead of keeping it for the next lease.
         """
-        async with self._changed:
-            member = self._members.get(name)
-            if member is not None:
-                member.busy = False
-                if not usable:
-                    del self._members[name]
-                    await self._end(member)
-            self._changed.notify_all()
+        self._holders.pop(name, None)
+        self._act(self._packer.release(name, _now(), usable=usable))
 
     async def reclaim(self, holder: str) -> None:
-        """End the groups that a holder died with; without leases of its own, nothing happens."""
-        held = [m.lease.name for m in self._members.values() if m.busy and m.holder == holder]
-        for name in held:
+        """End the groups that a holder died with, and forget what it waits for."""
+        for request, (who, granted) in list(self._waiting.items()):
+            if who == holder:
+                del self._waiting[request]
+                self._packer.withdraw(request)
+                granted.cancel()
+        for name in [name for name, who in self._holders.items() if who == holder]:
             await self.release(name, usable=False)
 
-    async def warm_up(self, shape: GroupShape, count: int) -> None:
-        """Start up to `count` groups of a shape, as far as they fit, without waiting for them."""
-        async with self._changed:
-            for _ in range(count - len(self._members)):
-                if self._fits(shape, list(self._members.values())):
-                    self._start(shape, busy=False)
+    async def warm_up(self, counts: Mapping[GroupShape, int]) -> None:
+        """Start up to so many groups of each shape, as far as they fit, without waiting for them."""
+        for shape, count in counts.items():
+            self._act(self._packer.warm_up(shape, count, _now()))
+
+    async def status(self) -> PoolStatus:
+        """Return how many groups and requests there are, by shape."""
+        return self._packer.status()
 
     async def close(self) -> None:
         """End all groups and wait for Ray Train to have ended their workers."""
-        async with self._changed:
-            await asyncio.gather(*(self._end(member) for member in self._members.values()))
-            self._members.clear()
+        for task in self._tasks:
+            task.cancel()
+        for request, (_, granted) in self._waiting.items():
+            self._packer.withdraw(request)
+            granted.cancel()
+        self._waiting.clear()
+        for name in self._groups:
+            self._end(name)
+        await asyncio.gather(*self._ending.values())
 
-    def _fits(self, shape: GroupShape, members: list[_Member]) -> bool:
-        shapes = [shape, *(member.shape for member in members)]
-        cpus = sum(s.workers * s.cpus for s in shapes)
-        gpus = sum(s.workers * s.gpus for s in shapes)
-        return cpus <= self._cpus + 1e-6 and gpus <= self._gpus + 1e-6
+    # ---- for the groups
 
-    def _idle(self, shape: GroupShape) -> _Member | None:
-        return next((m for m in self._members.values() if not m.busy and m.shape == shape), None)
+    async def starts(self, name: str) -> tuple[str, ...]:
+        """Return the nodes that a group shall ask Ray for, now that it starts its workers."""
+        return self._packer.starts(name, _now())
 
-    def _idle_other_than(self, shape: GroupShape) -> _Member | None:
-        return next((m for m in self._members.values() if not m.busy and m.shape != shape), None)
+    async def placed(self, name: str, nodes: Sequence[str]) -> None:
+        """Note that a group's workers are up, and where."""
+        self._packer.placed(name, nodes)
+        self._act()
 
-    def _start(self, shape: GroupShape, *, busy: bool) -> _Member:
-        name = f"group-{uuid.uuid4().hex[:8]}"
+    async def ready(self, name: str) -> None:
+        """Note that a group can serve."""
+        self._packer.ready(name, _now())
+        self._act()
+
+    # ---- what follows
+
+    def _act(self, actions: Sequence[Action] = ()) -> None:
+        """Carry out actions and the decisions that follow from what happened."""
+        for action in [*actions, *self._packer.decide(_now())]:
+            if isinstance(action, Start):
+                self._start(action)
+            elif isinstance(action, Close):
+                self._end(action.group)
+            elif isinstance(action, Grant):
+                holder, granted = self._waiting.pop(action.request)
+                self._holders[action.group] = holder
+                granted.set_result(Lease(action.group, self._groups[action.group]))
+
+    def _start(self, start: Start) -> None:
         group = (
             ray.remote(num_cpus=0, max_concurrency=1000)(WorkerGroup)
-            .options(name=name)
-            .remote(name, self._setup, shape, self._storage_path, self._max_failures)
+            .options(name=start.group)
+            .remote(
+                start.group,
+                self._setup,
+                start.shape,
+                self._storage_path,
+                self._max_failures,
+                ray.get_runtime_context().current_actor,
+            )
         )
-        self._members[name] = _Member(Lease(name, group), shape, busy)
-        return self._members[name]
+        self._groups[start.group] = group
+        self._spawn(self._follow(start.group, group))
 
-    @staticmethod
-    async def _end(member: _Member) -> None:
+    def _end(self, name: str) -> None:
+        """End a group; its resources count as taken until it is gone."""
+        if name not in self._ending:
+            self._ending[name] = asyncio.create_task(self._close(name))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, name: str, group: Any) -> None:
+        """Wait for a group to end; one that ends unasked can't serve any more."""
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            await group.wait_closed.remote()
+        if name not in self._ending:
+            self._act(self._packer.broke(name))
+
+    async def _close(self, name: str) -> None:
         """Close a group and free what it held; a group that died needs no closing."""
+        group = self._groups[name]
         try:
-            await member.lease.group.close.remote()
-            await asyncio.wait_for(member.lease.group.wait_closed.remote(), timeout=30)
+            await group.close.remote()
+            await asyncio.wait_for(group.wait_closed.remote(), timeout=_CLOSING)
         except (ray.exceptions.RayActorError, TimeoutError):
             pass
-        ray.kill(member.lease.group)
+        ray.kill(group)
+        del self._groups[name], self._ending[name]
+        self._holders.pop(name, None)
+        self._packer.gone(name)
+        self._act()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK)
+            self._act()
+
+    async def _look(self) -> None:
+        """Follow the nodes that come and go."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            alive = await asyncio.to_thread(_alive)
+            before, present = self._nodes.present, self._nodes.update(alive)
+            if present != before:
+                self._act(self._packer.set_nodes(present.nodes, _now(), expected=present.expected))
+
+
+def _alive() -> dict[str, Resources]:
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _now() -> float:
+    return time.monotonic()

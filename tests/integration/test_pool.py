@@ -1,34 +1,38 @@
-"""The pool of worker groups: leases by shape, within the resources that it was given."""
+"""The pool of worker groups: leases by shape, within the nodes that it was given."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from tiny_models import setup
 
 from trainables.execution import GroupShape
-from trainables.group import GroupFailed
+from trainables.groups import PoolStatus
 from trainables.jobs import EvaluateJob
 from trainables.pool import Lease, WorkerPool
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
-ONE, PAIR = GroupShape(workers=1, cpus=1), GroupShape(workers=2, cpus=1)
-HALVES = GroupShape(workers=2, cpus=0.5)
+# One core stands for a GPU: a worker that reserves a GPU insists on computing there.
+HALF, ONE = GroupShape(cpus=0.5), GroupShape(cpus=1)
 
 
 @pytest.fixture
 def make_pool(base: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     pools = []
 
-    def make(cpus: float = 2, gpus: float = 0) -> Any:
+    def make(**options: Any) -> Any:
         actor = ray.remote(num_cpus=0, max_concurrency=100)(WorkerPool)
-        pools.append(actor.remote(setup(base), cpus, gpus, str(tmp_path), 0))
+        pools.append(actor.remote(setup(base), [{"CPU": 1}], str(tmp_path), 0, **options))
         return pools[-1]
 
     yield make
@@ -36,8 +40,8 @@ def make_pool(base: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         ray.get(pool.close.remote(), timeout=120)
 
 
-def lease(pool: Any, shape: GroupShape = ONE) -> Lease:
-    leased: Lease = ray.get(pool.lease.remote(shape), timeout=60)
+def lease(pool: Any, shape: GroupShape = ONE, holder: str = "") -> Lease:
+    leased: Lease = ray.get(pool.lease.remote(shape, holder), timeout=90)
     return leased
 
 
@@ -48,50 +52,101 @@ def waits(pending: Any) -> bool:
 def evaluated(leased: Lease) -> int:
     sequence = ray.get(leased.group.submit.remote(EvaluateJob()))
     report = ray.get(leased.group.next_report.remote(sequence), timeout=120)
+    assert report.error is None
     return len(report.evaluations)
 
 
-def test_leases_groups_and_frees_what_they_took(make_pool: Callable[..., Any]) -> None:
-    """One walk through a pool of one core, so that only two groups have to start."""
-    before = ray.available_resources()["CPU"]
-    assert before == 2
-    pool = make_pool(cpus=1)
-    ray.get(pool.warm_up.remote(ONE, 5))
-    started = ray.get(pool.__ray_call__.remote(lambda actor: list(actor._members)))
-    assert len(started) == 1, "warming up starts as many groups as fit"
-    first = lease(pool)
-    assert [first.name] == started
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
 
-    second = pool.lease.remote(ONE)
-    assert waits(second), "a second group of one core was leased out of one core"
-    ray.get(pool.release.remote(first.name))
-    assert ray.get(second, timeout=10).name == first.name, "the idle group is leased again"
+
+def status(pool: Any) -> PoolStatus:
+    found: PoolStatus = ray.get(pool.status.remote(), timeout=5)
+    return found
+
+
+def until_all_is_free() -> None:
+    until(lambda: ray.available_resources().get("CPU") == 2, "cores are still held")
+
+
+@ray.remote(num_cpus=0)
+class Trial:
+    """Stands for a trial's process: it leases a group and keeps it."""
+
+    def lease(self, pool: Any, shape: GroupShape, name: str) -> tuple[int, Lease]:
+        return os.getpid(), ray.get(pool.lease.remote(shape, name))
+
+
+def test_two_shapes_take_turns(make_pool: Callable[..., Any]) -> None:
+    """One walk, so that only three groups have to start."""
+    pool = make_pool(max_idle=1)
+    ray.get(pool.warm_up.remote({HALF: 5}))
+    assert status(pool).starting == {HALF: 1}, "no more are warmed up than may be idle"
+    first = lease(pool, HALF)
     assert evaluated(first) == 2
+    second = lease(pool, HALF)
+    assert second.name != first.name
+    assert status(pool).leased == {HALF: 2}
 
-    # The other shape fits only where the first group is.
-    other = pool.lease.remote(HALVES, "trial")
-    assert waits(other)
+    # Whoever died while waiting is granted nothing.
+    dead = pool.lease.remote(HALF, "dead")
+    assert waits(dead), "a third half was leased"
+    ray.get(pool.reclaim.remote("dead"))
+    with pytest.raises(ray.exceptions.RayError):
+        ray.get(dead, timeout=10)
     ray.get(pool.release.remote(first.name))
-    leased = ray.get(other, timeout=90)
-    assert leased.name != first.name
-    assert evaluated(leased) == 2
+    assert status(pool).idle == {HALF: 1}
 
+    # Nobody waits while a group ends: here, the one more that would be idle.
+    ray.get(pool.release.remote(second.name), timeout=5)
+    now = status(pool)
+    assert (now.idle, now.closing) == ({HALF: 1}, {HALF: 1})
+    (again,) = ray.get([pool.lease.remote(HALF)], timeout=1)
+    assert again.name == second.name, "the one used last stays"
+    ray.get(pool.release.remote(again.name))
+
+    # The whole is free only when both halves are gone.
+    trial = Trial.remote()
+    pid, whole = ray.get(trial.lease.remote(pool, ONE, "trial"), timeout=90)
+    assert evaluated(whole) == 2
+    assert status(pool).leased == {ONE: 1}
+    waiting = pool.lease.remote(HALF)
+    assert waits(waiting)
     ray.get(pool.reclaim.remote("another trial"))
-    assert evaluated(leased) == 2, "a lease was taken from a holder that lives"
+    assert evaluated(whole) == 2, "a lease was taken from a holder that lives"
+
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([process for process in psutil.process_iter() if process.pid == pid], timeout=10)
     ray.get(pool.reclaim.remote("trial"))
-    assert ray.get(pool.__ray_call__.remote(lambda actor: list(actor._members))) == []
-    ray.get(pool.close.remote(), timeout=120)
-    deadline = time.monotonic() + 30
-    while (left := ray.available_resources().get("CPU", 0)) != before:
-        assert time.monotonic() < deadline, f"{before - left} cores were not given back"
-        time.sleep(0.2)
-    with pytest.raises((GroupFailed, ray.exceptions.RayActorError)):
-        evaluated(leased)
+    assert evaluated(ray.get(waiting, timeout=90)) == 2
+    ray.get(pool.close.remote(), timeout=60)
+    until_all_is_free()
 
 
 def test_a_shape_that_can_never_fit_is_refused(make_pool: Callable[..., Any]) -> None:
-    pool = make_pool(cpus=1)
-    with pytest.raises(ValueError, match=r"workers=2, cpus=1.* needs more than the pool's 1 CPUs and 0 GPUs"):
-        lease(pool, PAIR)
-    with pytest.raises(ValueError, match="needs more than the pool's"):
+    pool = make_pool()
+    with pytest.raises(ValueError, match=r"3 worker.* x \(0.5 CPU, 0 GPU\) don't fit 1 x \(1 CPU, 0 GPU\)"):
+        lease(pool, GroupShape(workers=3, cpus=0.5))
+    with pytest.raises(ValueError, match=r"\(1 CPU, 1 GPU\) don't fit"):
         lease(pool, GroupShape(gpus=1))
+
+
+def test_a_group_that_never_came_up_leaves_nothing(make_pool: Callable[..., Any]) -> None:
+    """Another study holds the cores."""
+    other = placement_group([{"CPU": 2}])
+    assert other.wait(30)
+    pool = make_pool()
+    pending = pool.lease.remote(ONE)
+    assert waits(pending)
+    until(lambda: "PENDING" in states(), "Ray was not asked for workers")
+    ray.get(pool.close.remote(), timeout=60)
+    until(lambda: "PENDING" not in states(), "Ray is still asked for workers")
+    remove_placement_group(other)
+    until_all_is_free()
+
+
+def states() -> list[str]:
+    return [group["state"] for group in placement_group_table().values()]
