@@ -157,15 +157,14 @@ def _search(
     shape = placement.smallest_shape
     pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
         prepared.setup,
-        placement.pool_cpus,
-        placement.pool_gpus,
+        placement.nodes,
         str(folder.ray),
         config.resources.max_failures,
     )
     try:
         # Where trials take groups of several shapes, each is started when it is asked for.
         alike = all(execution.shape == shape for execution in placement.executions.values())
-        pool.warm_up.remote(shape, placement.concurrency if alike else 1)
+        pool.warm_up.remote({shape: placement.concurrency if alike else 1})
         console.print("loading the base model into its worker groups and evaluating it")
         with console.status("loading and evaluating the base model"):
             base, cached = cached_base(

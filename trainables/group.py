@@ -20,6 +20,7 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.util.placement_group import PlacementGroup
 
 from trainables.execution import GroupShape
 from trainables.jobs import Job, Report, TrainJob, WorkerSetup
@@ -58,9 +59,10 @@ class _Placement(ControllerCallback, WorkerGroupCallback):
         return {"ray.io/node-id": f"in({','.join(nodes)})"} if nodes else None
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        """Tell on which nodes the workers are."""
+        """Tell on which nodes the workers are, and in which of Ray's placement groups."""
         nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]
-        ray.get(self._group.placed.remote(nodes))
+        place = worker_group.get_worker_group_state().placement_group_handle.placement_group
+        ray.get(self._group.placed.remote(nodes, place))
 
 
 class WorkerGroup:
@@ -212,9 +214,9 @@ class WorkerGroup:
         nodes: tuple[str, ...] = await self._pool.starts.remote(self._name)
         return nodes
 
-    async def placed(self, nodes: Sequence[str]) -> None:
-        """Note on which nodes the workers are, one name a worker."""
-        await self._pool.placed.remote(self._name, nodes)
+    async def placed(self, nodes: Sequence[str], place: PlacementGroup) -> None:
+        """Note on which nodes the workers are, one name a worker, and what Ray reserved for them."""
+        await self._pool.placed.remote(self._name, nodes, place)
 
     # ---- for rank 0 of the workers
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
@@ -73,6 +74,7 @@ class WorkerPool:
             prefix=f"group-{uuid.uuid4().hex[:8]}",
         )
         self._groups: dict[str, Any] = {}  # handles, until they are gone
+        self._places: dict[str, PlacementGroup] = {}  # what Ray reserved for a group's workers
         self._holders: dict[str, str] = {}  # leased group -> who holds it
         self._waiting: dict[str, tuple[str, asyncio.Future[Lease]]] = {}  # request -> who waits
         self._ending: dict[str, asyncio.Task[None]] = {}
@@ -144,8 +146,9 @@ class WorkerPool:
         """Return the nodes that a group shall ask Ray for, now that it starts its workers."""
         return self._packer.starts(name, _now())
 
-    async def placed(self, name: str, nodes: Sequence[str]) -> None:
-        """Note that a group's workers are up, and where."""
+    async def placed(self, name: str, nodes: Sequence[str], place: PlacementGroup) -> None:
+        """Note that a group's workers are up, where, and what Ray reserved for them."""
+        self._places[name] = place
         self._packer.placed(name, nodes)
         self._act()
 
@@ -210,6 +213,9 @@ class WorkerPool:
         except (ray.exceptions.RayActorError, TimeoutError):
             pass
         ray.kill(group)
+        # Ray Train gives a killed group's place back only where a dashboard runs, and after a while.
+        if (place := self._places.pop(name, None)) is not None:
+            remove_placement_group(place)
         del self._groups[name], self._ending[name]
         self._holders.pop(name, None)
         self._packer.gone(name)
