@@ -113,24 +113,30 @@ def _size(text: str) -> float:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from search.cluster import cluster_address
     from search.study_file import load_study
 
     console = Console(highlight=False)
     config = load_study(arguments.study, arguments.overrides)
+    address = cluster_address()
+    if address is not None and address.startswith("ray://"):
+        from search.remote import run_on_head
+
+        options = ["--overwrite"] if arguments.overwrite else []
+        return run_on_head(address, arguments.study, [*arguments.overrides, *options])
     if config.folder.exists() and not arguments.overwrite:
         raise InputError(
             f"{config.folder} exists already: give the study another name=..., or pass --overwrite"
         )
 
-    from search.cluster import cluster_address
     from search.optuna_store import prepare_storage
     from search.preparation import check_cluster_for, check_resources, prepare
     from search.tracking import prepare_store
 
     with console.status("checking model, data and store"):
-        check_cluster_for(config, cluster_address())
+        check_cluster_for(config, address)
         prepared = prepare(config)
-        check_resources(prepared, cluster_address())
+        check_resources(prepared, address)
         prepare_store(config.tracking.uri)
         if config.search.storage is not None:
             prepare_storage(config.search.storage)

@@ -42,7 +42,7 @@ def look(file: str | None) -> dict[str, Any]:
 
 
 def knock(address: str) -> None:
-    """Raise at once what `ray.init` tells after 20 s and in general terms (Ray 2.60).
+    """Raise at once what `ray.init` tells after 20 to 30 s and in general terms (Ray 2.60).
 
     Raises:
         ConnectionError: Nothing answers there.
@@ -52,7 +52,6 @@ def knock(address: str) -> None:
     import socket
 
     import ray
-    from ray import _raylet
     from ray._private.authentication import authentication_token_setup as tokens
     from ray._private.services import canonicalize_bootstrap_address
 
@@ -64,15 +63,34 @@ def knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise ConnectionError(f"nothing answers there: {error.strerror or error}") from None
-    if client:
-        return
     try:
         if address == "auto":  # the one address for which `ray.init` looks for a token unasked
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
-        _raylet.GcsClient(address=f"{host}:{port}")  # type: ignore[attr-defined]
+        _show_token_to_client_server(f"{host}:{port}") if client else _show_token(f"{host}:{port}")
     except ray.exceptions.AuthenticationError:
         raise PermissionError("the authentication token is missing or not the cluster's") from None
+
+
+def _show_token(address: str) -> None:
+    from ray import _raylet
+
+    _raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+
+
+def _show_token_to_client_server(address: str) -> None:
+    import grpc  # type: ignore[import-untyped]
+    import ray
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
+
+    ping = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
+    try:
+        ray_client_pb2_grpc.RayletDriverStub(init_grpc_channel(address)).ClusterInfo(ping, timeout=10)
+    except grpc.RpcError as error:
+        # Other refusals belong to Ray Client's protocol, which begins with more than a ping.
+        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            raise ray.exceptions.AuthenticationError(error.details()) from None
 
 
 def ask(address: str, file: str | None, seconds: float) -> dict[str, Any]:
