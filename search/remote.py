@@ -19,6 +19,12 @@ from search.study_file import InputError
 
 # What is made here, and what the cluster makes for itself.
 _LEFT_HERE = (".git", ".venv", "__pycache__", "runs", "mlruns", "mlartifacts", "mlflow.db*", "*.egg-info")
+# Ray's workers block the signal of Ctrl-C, and what they start inherits that.
+_SUBMIT = """
+import runpy, signal
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+runpy.run_module("search.submit", run_name="__main__", alter_sys=True)
+"""
 # On the head, where its nodes do not say what they share.
 _RESULTS = "recipe-search-results"
 
@@ -37,7 +43,7 @@ class Launcher:
         sent = context.runtime_env["working_dir"]
         results = Path.home() / _RESULTS
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "search.submit", *words],
+            [sys.executable, "-u", "-c", _SUBMIT, *words],
             env={
                 "RECIPE_SEARCH_SHARED": str(results),
                 "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db",
@@ -49,8 +55,8 @@ class Launcher:
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # In this process's group, which Ray ends as a whole when the connection is gone.
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
 
     def more(self) -> tuple[bytes, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 
@@ -42,9 +43,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         yield there
 
 
-def run(head: Machines, *words: str, token: str = TOKEN) -> CompletedProcess[str]:
+def run(
+    head: Machines, *words: str, token: str = TOKEN, under: tuple[str, ...] = ()
+) -> CompletedProcess[str]:
     address = f"RAY_ADDRESS=ray://{head.addresses['head']}:10001"
-    command = (sys.executable, "-m", "search.cli", "run", "examples/quickstart.yaml")
+    command = (*under, sys.executable, "-m", "search.cli", "run", "examples/quickstart.yaml")
     return head.on_laptop("env", address, f"RAY_AUTH_TOKEN={token}", *command, *words, timeout=400)
 
 
@@ -77,3 +80,27 @@ def test_another_token_is_refused_in_a_line(head: Machines) -> None:
     assert done.returncode == 2
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert "token" in line
+
+
+# Sends a signal to a command once its study trains.
+SIGNALLED = """
+import pathlib, signal, subprocess, sys, time
+said = pathlib.Path("/tmp/said")
+process = subprocess.Popen(sys.argv[2:], stdout=said.open("w"), stderr=subprocess.STDOUT)
+while "trial 0" not in said.read_text() and process.poll() is None:
+    time.sleep(1)
+process.send_signal(signal.Signals[sys.argv[1]])
+status = process.wait()
+print(said.read_text(), "status", status)
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 1), ("SIGKILL", -9)])
+def test_the_study_ends_with_the_command(head: Machines, name: str, status: int) -> None:
+    words = (*REDUCED, "training.steps=100000", f"name=endless-{name}")
+    done = run(head, *words, under=(sys.executable, "-c", SIGNALLED, name))
+    assert done.stdout.splitlines()[-1].endswith(f"status {status}"), done.stdout[-3000:]
+    deadline = time.monotonic() + 200
+    while any("search.submit" in line for line in head.processes("head")):
+        assert time.monotonic() < deadline, "the study goes on"
+        time.sleep(2)

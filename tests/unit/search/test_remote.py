@@ -17,7 +17,5 @@ def test_a_study_that_is_not_sent_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_an_address_at_which_nothing_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        InputError, match=r"ray://127.0.0.1:1: nothing answers there: Connection refused: start"
-    ):
+    with pytest.raises(InputError, match=r"ray://127.0.0.1:1: nothing answers there: Connection refused"):
         run_on_head("ray://127.0.0.1:1", tmp_path / "study.yaml", [])
