@@ -84,14 +84,18 @@ def command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> li
     Raises:
         InputError: There is no such study file here, or the study is wrong.
     """
+    from search.passwords import shown
+
     named = arguments and arguments[0] in (*WITH_STUDY, *WITHOUT_STUDY)
     command, *rest = arguments if named else ("run", *arguments)
     if command in WITHOUT_STUDY or not rest or rest[0].startswith("-"):
         return [command, *rest]
     study = find_study(rest[0], environment)
-    defaults = cluster_defaults(study, [word for word in rest[1:] if not word.startswith("-")], environment)
+    # An option's value is no override, as in `--gpus 4`; the command itself refuses what is neither.
+    overrides = [word for word in rest[1:] if "=" in word and not word.startswith("-")]
+    defaults = cluster_defaults(study, overrides, environment)
     if defaults:
-        print(f"on this cluster: {' '.join(defaults)}", flush=True)
+        print(f"on this cluster: {' '.join(map(shown, defaults))}", flush=True)
     return [command, str(study), *rest[1:], *defaults]
 
 

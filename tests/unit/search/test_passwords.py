@@ -20,6 +20,23 @@ from search.passwords import shown, without_password
             "postgresql:///db?user=me&password=***&host=h",
             "postgresql:///db?user=me&password=&host=h",
         ),
+        ("http://me:secret@h:5000/a@b", "http://me:***@h:5000/a@b", "http://me@h:5000/a@b"),
+        ("http://me:a/b@h:5000", "http://me:***@h:5000", "http://me@h:5000"),
+        (
+            "mysql+pymysql://h/db?user=me&passwd=secret",
+            "mysql+pymysql://h/db?user=me&passwd=***",
+            "mysql+pymysql://h/db?user=me&passwd=",
+        ),
+        (
+            "mssql+pyodbc:///?odbc_connect=Server=h;UID=me;PWD={a;secret};Encrypt=yes&echo=true",
+            "mssql+pyodbc:///?odbc_connect=Server=h;UID=me;PWD=***&echo=true",
+            "mssql+pyodbc:///?odbc_connect=Server=h;UID=me;PWD=&echo=true",
+        ),
+        (
+            "mssql+pyodbc:///?odbc_connect=Server%3Dh%3Bpwd%3Dsecret",
+            "mssql+pyodbc:///?odbc_connect=Server%3Dh%3Bpwd%3D***",
+            "mssql+pyodbc:///?odbc_connect=Server%3Dh%3Bpwd%3D",
+        ),
     ],
 )
 def test_a_password_goes_and_the_rest_stays(address: str, as_shown: str, stored: str | None) -> None:
@@ -33,6 +50,7 @@ def test_a_password_goes_and_the_rest_stays(address: str, as_shown: str, stored:
         "sqlite:///mlflow.db",
         "sqlite:////srv/a:b@c/mlflow.db",
         "http://host:5000",
+        "http://host:5000/a@b",
         "postgresql://me@host/db",
         "x",
     ],

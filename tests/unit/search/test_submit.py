@@ -115,6 +115,21 @@ def test_what_the_command_line_says_stays(overrides: list[str], defaults: list[s
     assert command_line(["plan", QUICKSTART, *overrides], CLUSTER)[2:] == overrides + defaults
 
 
+def test_the_password_of_the_cluster_s_server_is_used_and_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = command_line([QUICKSTART], {SERVER: "http://me:secret@mlflow:5000"})
+    assert command[2:] == ['tracking.uri="http://me:secret@mlflow:5000"']
+    assert capsys.readouterr().out == 'on this cluster: tracking.uri="http://me:***@mlflow:5000"\n'
+
+
+def test_the_value_of_an_option_is_no_override() -> None:
+    words = [QUICKSTART, "--gpus", "4", "output=/data/runs", "--gpu-memory-gib=80"]
+    assert command_line(["plan", *words], {SHARED: "/mnt/shared"}) == [
+        "plan", str(ROOT / QUICKSTART), *words[1:],
+    ]  # fmt: skip
+
+
 def test_a_study_that_names_places_all_nodes_reach_is_left_alone(tmp_path: Path) -> None:
     content = yaml.safe_load((ROOT / QUICKSTART).read_text(encoding="utf-8"))
     content |= {"output": "/data/runs", "tracking": {"uri": "postgresql://db/mlflow"}}
