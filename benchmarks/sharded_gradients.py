@@ -29,9 +29,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -104,7 +106,7 @@ def batch(rank: int) -> dict[str, Tensor]:
 def ours(model: nn.Module, manifest: TrainableManifest, share: Share) -> Prepared:
     """Prepare a model as a study's workers do: sharded by FSDP2, or for DDP."""
     if share.sharded:
-        shard_model(model, torch.device("cpu"))
+        shard_model(model, init_device_mesh("cpu", (dist.get_world_size(),)))
     trained = {name: p for name, p in model.named_parameters() if name in set(manifest.names)}
     optimizer = MasterAdamW(trained, weight_decay=0.0, max_grad_norm=1.0)
 

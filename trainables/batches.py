@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -30,9 +31,9 @@ def micro_batches(
 ) -> Iterator[Batch]:
     """Yield this process's part of a global batch, one forward pass after another.
 
-    All processes make the same number of passes through the same modules, as collective operations demand:
-    one that has no sample left, or none with an image while another has, is given one of another process's
-    samples to run along with. Its answer counts nowhere.
+    Samples with an image and samples without pass apart, and all processes make the same passes, as
+    collective operations demand: one that has no sample left runs along with another's, whose answer counts
+    nowhere.
 
     Args:
         samples: The global batch; the same in every process.
@@ -40,21 +41,12 @@ def micro_batches(
         size: Samples per pass and process; None takes the whole share at once.
         pad_token_id: Fills `input_ids` beyond a sample's end.
     """
-    shares = [samples[rank :: share.size] for rank in range(share.size)]
-    size = size or len(shares[0])
-    for start in range(0, len(shares[0]), size):
-        passes = [part[start : start + size] for part in shares]
-        own = passes[share.rank]
-        fillers = _fillers(own, [sample for others in passes for sample in others])
-        batch = collate([*own, *fillers], pad_token_id)
-        batch.answer_mask[len(own) :] = False
-        yield batch
-
-
-def _fillers(own: Sequence[EncodedSample], everyone: Sequence[EncodedSample]) -> list[EncodedSample]:
-    """Return what must be run along with one's own samples, to go through what the others go through."""
-    if not any(sample.extras for sample in own):
-        with_extras = next((sample for sample in everyone if sample.extras), None)
-        if with_extras is not None:
-            return [with_extras]
-    return [] if own else [everyone[0]]
+    for with_image in (True, False):
+        alike = [sample for sample in samples if bool(sample.extras) == with_image]
+        longest = math.ceil(len(alike) / share.size)  # the first process's share
+        own = alike[share.rank :: share.size]
+        for start in range(0, longest, size or max(longest, 1)):
+            chosen = own[start : start + size] if size else own
+            batch = collate(chosen or alike[:1], pad_token_id)
+            batch.answer_mask[len(chosen) :] = False
+            yield batch

@@ -6,12 +6,13 @@ sharded model serves recipes with different trained parameters one after another
 """
 
 # Not `from __future__ import annotations`: DistributedDataParallel compares a hook's annotations with types.
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     FSDPModule,
     MixedPrecisionPolicy,
@@ -30,7 +31,7 @@ class Share:
     Attributes:
         rank: Index of this process.
         size: Number of processes.
-        sharded: Whether the model was spread by `shard_model`: a forward pass then needs all processes.
+        sharded: Whether the model was spread by `load_sharded`: a forward pass then needs all processes.
     """
 
     rank: int = 0
@@ -43,14 +44,31 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def shard_model(model: nn.Module, device: torch.device) -> None:
-    """Spread a model's parameters over the processes of the default group, in place, layer by layer.
+def load_sharded(load: Callable[[], nn.Module], device: torch.device) -> nn.Module:
+    """Load a model and spread it over the processes of the default group.
+
+    They take turns, so that a machine's memory holds one whole model at a time.
 
     Args:
-        model: The model; the same in every process.
+        load: Loads the model to the CPU; the same in every process.
         device: Where this process's shards go.
     """
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for turn in range(dist.get_world_size()):
+        if turn == dist.get_rank():
+            model = load()
+            shard_model(model, mesh)
+        dist.barrier()
+    return model
+
+
+def shard_model(model: nn.Module, mesh: DeviceMesh) -> None:
+    """Spread a model's parameters over a mesh's processes, in place, layer by layer.
+
+    Args:
+        model: The model; the same in every process.
+        mesh: The processes, and the type of their device.
+    """
     # Gradients are summed over the processes in fp32. Nothing stays gathered after a forward pass: weights
     # change between two of them without a backward pass, when a trial ends.
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
@@ -78,7 +96,14 @@ def training_forward(model: nn.Module, share: Share) -> nn.Module:
     if share.size == 1:
         return model
     # Some parameters of a subset may have no part in the forward pass, such as a vision tower's last norm.
-    wrapped = DistributedDataParallel(model, find_unused_parameters=True, gradient_as_bucket_view=True)
+    wrapped = DistributedDataParallel(
+        model,
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+        # The processes loaded the same base and got it back bit for bit.
+        init_sync=False,
+        broadcast_buffers=False,
+    )
     wrapped.register_comm_hook(None, _mean_in_float32)
     return wrapped
 

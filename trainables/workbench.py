@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ from trainables.lockstep import Lockstep
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model, load_processor
-from trainables.parallel import Share, shard_model
+from trainables.parallel import Share, load_sharded
 from trainables.restore import borrowed
 
 _Own = TypeVar("_Own")
@@ -61,8 +62,7 @@ class Workbench:
         dtype = getattr(torch, setup.dtype)
         if self._share.sharded:
             # A model that needs sharding may not fit the device whole.
-            self.model = load_model(setup.model, dtype=dtype, device="cpu")
-            shard_model(self.model, self._device)
+            self.model = load_sharded(partial(load_model, setup.model, dtype=dtype), self._device)
         else:
             self.model = load_model(setup.model, dtype=dtype, device=self._device)
         encoder = Encoder(load_processor(setup.model))
@@ -254,13 +254,12 @@ class Workbench:
 
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self._device) if on_gpu else _peak_resident_bytes()
         return {
             "cost/train_seconds": train_seconds,
             "cost/eval_seconds": eval_seconds,
             "cost/gpu_seconds": (train_seconds + eval_seconds) * self._gpus,
-            "cost/peak_memory_bytes": float(
-                torch.cuda.max_memory_allocated(self._device) if on_gpu else _peak_resident_bytes()
-            ),
+            "cost/peak_memory_bytes": float(max(self._from_all(peak))),
         }
 
 

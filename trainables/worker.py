@@ -89,9 +89,10 @@ def _serve(workbench: Workbench, mailbox: Mailbox, share: Share, sequence: int, 
     except TrialFailed as failure:
         error = str(failure)
     except Exception as failure:
-        # The trial's boundary. Alone, a worker has left nothing behind and can serve the next job; among
-        # several, the others wait in a collective, and only a restart of the group brings them together.
-        if share.size > 1:
+        # The trial's boundary. Alone, a worker has left nothing behind and can serve the next job. But among
+        # several, the others wait in a collective, and after a device's own error (not its memory's end) its
+        # context is lost: then only a restart of the group helps.
+        if share.size > 1 or isinstance(failure, torch.AcceleratorError):
             mailbox.explain(_one_line(failure))
             raise
         error = _one_line(failure)

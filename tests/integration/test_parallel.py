@@ -16,6 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from tiny_models import measured, samples, setup, task, train_job
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from worlds import in_world
 
 from trainables.checkpoint import Pointer
@@ -120,7 +121,7 @@ def mean_gradient(rank: int, sharded: bool) -> float:
     model = nn.Linear(4, 1, bias=False, dtype=torch.bfloat16).requires_grad_(False)
     share = Share(rank, dist.get_world_size(), sharded)
     if sharded:
-        shard_model(model, torch.device("cpu"))
+        shard_model(model, init_device_mesh("cpu", (dist.get_world_size(),)))
     model(torch.ones(1, 4, dtype=torch.bfloat16))  # as the base is evaluated before any training
     model.requires_grad_(True)
     forward = training_forward(model, share)

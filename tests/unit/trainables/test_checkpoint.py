@@ -76,6 +76,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+    assert files(tmp_path) == ["file"]
 
 
 def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
