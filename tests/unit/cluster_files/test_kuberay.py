@@ -52,10 +52,10 @@ def test_only_the_head_drives_trials() -> None:
     assert all("resources" not in group["rayStartParams"] for group in CLUSTER["workerGroupSpecs"])
 
 
-def test_gpu_pods_scale_from_zero() -> None:
+def test_one_gpu_pod_tells_the_study_what_more_of_them_would_be() -> None:
     assert CLUSTER["enableInTreeAutoscaling"] is True
     (group,) = CLUSTER["workerGroupSpecs"]
-    assert group["replicas"] == group["minReplicas"] == 0 < group["maxReplicas"]
+    assert group["replicas"] == group["minReplicas"] == 1 < group["maxReplicas"]
     (worker,) = group["template"]["spec"]["containers"]
     assert int(worker["resources"]["limits"]["nvidia.com/gpu"]) >= 1
     (head,) = CLUSTER["headGroupSpec"]["template"]["spec"]["containers"]

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 from cluster_files import FOLDER, ROOT, documents, files_of, prepare_and_validate, ray_version
 
+from search.autoscaler import nodes_of_config
 from search.capacity import DRIVER_RESOURCE
 from search.submit import SERVER, SHARED
 
@@ -135,6 +136,14 @@ def test_gpu_nodes_scale_from_zero(in_containers: dict[str, Any]) -> None:
         assert 1 <= node["max_workers"] <= in_containers["max_workers"], name
         assert node["resources"]["GPU"] >= 1, name
     assert 0 < in_containers["idle_timeout_minutes"] <= 30
+
+
+def test_the_memory_of_gpus_is_known_before_there_is_a_node(in_containers: dict[str, Any]) -> None:
+    nodes = nodes_of_config(in_containers, [])
+    assert len(nodes) == in_containers["max_workers"]
+    sizes = {"aws": 48, "gcp": 80}  # of an L40S and of the larger A100, in 10^9 bytes
+    expected = sizes[in_containers["provider"]["type"]] * 10**9
+    assert {node.gpu_memory for node in nodes} == {expected}
 
 
 def test_spot_nodes_come_first(in_containers: dict[str, Any]) -> None:
