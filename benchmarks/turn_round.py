@@ -35,7 +35,7 @@ from search.cluster import connected
 from spaces.recipe import Recipe
 from trainables.execution import Execution, GroupShape
 from trainables.jobs import TaskData, TrainJob, WorkerSetup
-from trainables.pool import WorkerPool
+from trainables.pool import ON_HEAD, WorkerPool
 from trainables.tasks import resolve_tasks
 from trainables.trainable import RecipeTrainable, TrialContext
 from trainables.workbench import Workbench
@@ -99,7 +99,7 @@ def recipe(config: dict[str, Any]) -> Recipe:
 def warm(worker_setup: WorkerSetup, folder: Path, trials: int) -> list[float]:
     """Run trials in one warm group; return the turn-rounds between them."""
     execution = Execution(shape=GroupShape(workers=1, cpus=1, gpus=0))
-    pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
+    pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
         worker_setup, [{"CPU": 2}], str(folder / "ray"), 0
     )
     context = TrialContext(

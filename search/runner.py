@@ -38,7 +38,7 @@ from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
 from trainables.execution import GroupShape
 from trainables.jobs import EvaluateJob, Report
-from trainables.pool import Lease, WorkerPool
+from trainables.pool import ON_HEAD, Lease, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext
 
 _LITTLE_TO_LOSE = 10.0  # points; a held-out task that starts below this says little about forgetting
@@ -155,7 +155,7 @@ def _search(
 ) -> StudyRecord:
     config = prepared.config
     shape = placement.smallest_shape
-    pool = ray.remote(num_cpus=0, max_concurrency=1000)(WorkerPool).remote(
+    pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
         prepared.setup,
         placement.nodes,
         str(folder.ray),

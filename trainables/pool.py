@@ -20,6 +20,8 @@ from trainables.jobs import WorkerSetup
 from trainables.nodes import Nodes, Resources
 from trainables.packing import Packer
 
+# What must outlive the loss of a worker's node runs on the head; Ray declares this resource there.
+ON_HEAD = {"node:__internal_head__": 0.0001}
 _TICK = 1.0  # seconds between decisions when nothing else happens
 _LOOK = 5.0  # seconds between looks at the cluster's nodes
 _CLOSING = 30.0  # seconds for workers to end by themselves
@@ -39,7 +41,7 @@ class Lease:
 
 
 class WorkerPool:
-    """The actor; make it with `ray.remote(num_cpus=0)(WorkerPool)`.
+    """The actor; make it with `ray.remote(num_cpus=0, resources=ON_HEAD)(WorkerPool)`.
 
     It carries out what a `Packer` decides. Everything happens in one event loop and nothing waits between an
     event and the decisions that follow from it, so that no lock is needed.
@@ -173,7 +175,7 @@ class WorkerPool:
 
     def _start(self, start: Start) -> None:
         group = (
-            ray.remote(num_cpus=0, max_concurrency=1000)(WorkerGroup)
+            ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerGroup)
             .options(name=start.group)
             .remote(
                 start.group,

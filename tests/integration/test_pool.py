@@ -134,6 +134,7 @@ def test_a_shape_that_can_never_fit_is_refused(make_pool: Callable[..., Any]) ->
         lease(pool, GroupShape(gpus=1))
 
 
+@pytest.mark.slow
 def test_a_group_that_never_came_up_leaves_nothing(make_pool: Callable[..., Any]) -> None:
     """Another study holds the cores."""
     other = placement_group([{"CPU": 2}])
