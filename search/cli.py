@@ -212,7 +212,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
+    from search.passwords import without_password
+
     uri: str = arguments.uri
+    if uri.startswith(("http://", "https://")):
+        print(f"MLflow UI: {without_password(uri)}  (a server's pages; nothing is started here)")
+        return DONE
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.is_file():
         raise InputError(f"no MLflow store at {path}: run a study first, or name another store with --uri")

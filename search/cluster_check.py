@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,10 +119,9 @@ def _left_for_a_moment(folder: Path | None) -> Iterator[Path | None]:
         yield None
         return
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    file = folder.absolute() / f".recipe-search-{uuid.uuid4().hex}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder.absolute() / f".recipe-search-{uuid.uuid4().hex}"
-        file.touch()
+        _touch(file)
     except OSError:
         # That it can't be written is said where it is.
         yield None
@@ -132,4 +131,15 @@ def _left_for_a_moment(folder: Path | None) -> Iterator[Path | None]:
     finally:
         file.unlink(missing_ok=True)
         for path in made:
-            path.rmdir()
+            with suppress(OSError):  # another study may have written there by now
+                path.rmdir()
+
+
+def _touch(file: Path) -> None:
+    """Make a file and its folder; once more where another check, then done, removed the folder in between."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()

@@ -93,8 +93,20 @@ def _show_token_to_client_server(address: str) -> None:
             raise ray.exceptions.AuthenticationError(error.details()) from None
 
 
+def names(alive: list[dict[str, Any]]) -> dict[str, str]:
+    """Return name -> identifier of each node, for nodes as `ray.nodes()` tells them."""
+    addresses = [node["NodeManagerAddress"] for node in alive]
+    return {
+        address if addresses.count(address) == 1 else f"{address} ({node['NodeID'][:8]})": node["NodeID"]
+        for address, node in zip(addresses, alive, strict=True)
+    }
+
+
 def ask(address: str, file: str | None, seconds: float) -> dict[str, Any]:
-    """Return the cluster's resources, and address -> `look` of each living node; None where it was silent."""
+    """Return the cluster's resources, and name -> `look` of each living node; None where it was silent.
+
+    A node's name is its address, with the node's identifier where several share the address.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -102,10 +114,9 @@ def ask(address: str, file: str | None, seconds: float) -> dict[str, Any]:
     # Takes nothing of the node, so that it starts at once where other studies hold all cores.
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {}
-    for node in ray.nodes():
-        if node["Alive"]:
-            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            asked[node["NodeManagerAddress"]] = task.options(scheduling_strategy=strategy).remote(file)
+    for name, node in names([node for node in ray.nodes() if node["Alive"]]).items():
+        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        asked[name] = task.options(scheduling_strategy=strategy).remote(file)
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
     nodes = {}
     for node, answer in asked.items():

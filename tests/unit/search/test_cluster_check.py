@@ -89,6 +89,40 @@ class TestLeftFile:
         with _left_for_a_moment(tmp_path / "file" / "runs") as file:
             assert file is None
 
+    def test_what_another_study_wrote_meanwhile_stays(self, tmp_path: Path) -> None:
+        with _left_for_a_moment(tmp_path / "a" / "runs"):
+            (tmp_path / "a" / "runs" / "study").mkdir()
+        assert [path.name for path in (tmp_path / "a" / "runs").iterdir()] == ["study"]
+
+    def test_a_folder_that_another_check_removes_meanwhile(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        touch, removed = Path.touch, []
+
+        def touch_late(file: Path) -> None:
+            if not removed:
+                file.parent.rmdir()
+                removed.append(file.parent)
+            touch(file)
+
+        monkeypatch.setattr(Path, "touch", touch_late)
+        with _left_for_a_moment(tmp_path / "runs") as file:
+            assert removed == [tmp_path / "runs"]
+            assert file is not None
+            assert file.is_file()
+
+
+def test_nodes_that_share_an_address_are_told_apart() -> None:
+    alive = [
+        {"NodeID": f"{letter * 28}", "NodeManagerAddress": f"10.0.0.{host}"}
+        for letter, host in (("a", 1), ("b", 2), ("c", 2))
+    ]
+    assert cluster_probe.names(alive) == {
+        "10.0.0.1": "a" * 28,
+        "10.0.0.2 (bbbbbbbb)": "b" * 28,
+        "10.0.0.2 (cccccccc)": "c" * 28,
+    }
+
 
 class TestLook:
     def test_the_digest_is_of_the_sources(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
