@@ -63,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(plan)
     plan.add_argument("--json", action="store_true", help="print JSON")
     plan.add_argument(
-        "--gpus", type=_count, metavar="N", help="plan for a machine with N GPUs, not for this one"
+        "--gpus",
+        type=_count,
+        metavar="N",
+        help="plan for a machine with N GPUs, not for this one or RAY_ADDRESS",
     )
     plan.add_argument("--gpu-memory-gib", type=_size, metavar="GIB", help="memory of each of these GPUs")
     plan.set_defaults(command=_plan)
@@ -74,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         type=Path,
         metavar="STUDY.yaml",
-        help="check the stores that this study names, too",
+        help="check what this study names and needs, too",
     )
     _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
@@ -159,9 +162,12 @@ def _run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from search.cluster import cluster_address
     from search.inputs import load_tasks
     from search.outline import outline_study
     from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
+    from search.preparation import with_gpu_memory
+    from search.study_check import nodes_to_run_on
     from search.study_file import load_study
 
     config = load_study(arguments.study, arguments.overrides)
@@ -170,7 +176,13 @@ def _plan(arguments: argparse.Namespace) -> int:
         console.width = 200
     with Console(stderr=True).status("measuring on the meta device"):
         outline = outline_study(config, load_tasks(config), guess=True)
-        plan = study_plan(config, outline, planned_nodes(config, arguments.gpus, arguments.gpu_memory_gib))
+        described = arguments.gpus is not None or arguments.gpu_memory_gib is not None
+        address = cluster_address()
+        if address is None or described:
+            nodes = planned_nodes(config, arguments.gpus, arguments.gpu_memory_gib)
+        else:
+            nodes = with_gpu_memory(nodes_to_run_on(address), config.resources.gpu_memory_gib)
+        plan = study_plan(config, outline, nodes)
     if arguments.json:
         print(json.dumps(plan, indent=2))
         return DONE
@@ -200,10 +212,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.study is None:
         checks = run_doctor()
     else:
+        from search.cluster import cluster_address
+        from search.study_check import check_study
         from search.study_file import load_study
 
         config = load_study(arguments.study, arguments.overrides)
-        checks = run_doctor(tracking_uri=config.tracking.uri, storage=config.search.storage)
+        checks = run_doctor(
+            tracking_uri=config.tracking.uri, storage=config.search.storage, output=Path(config.output)
+        )
+        checks.append(check_study(config, cluster_address()))
     if arguments.json:
         print(checks_to_json(checks))
     else:

@@ -48,6 +48,7 @@ def run_doctor(
     tracking_uri: str = "sqlite:///mlflow.db",
     storage: str | None = None,
     folder: Path | None = None,
+    output: Path | None = None,
     timeout: float = 20.0,
 ) -> list[Check]:
     """Look at everything that a study needs.
@@ -56,6 +57,7 @@ def run_doctor(
         tracking_uri: MLflow store whose access is checked; it is not created.
         storage: Database of Optuna studies that is asked, if any.
         folder: Where studies would run; None takes the working directory.
+        output: Where the study writes, which a cluster's nodes must share; None takes the default, as advice.
         timeout: Seconds that asking a server or a Ray cluster may take, each.
     """
     folder = folder or Path.cwd()
@@ -72,7 +74,7 @@ def run_doctor(
         check_embedded_tasks(),
         check_tracking(tracking_uri, folder, timeout),
         *([check_database("optuna storage", storage, timeout)] if storage else []),
-        *check_joined_cluster(folder, timeout),
+        *check_joined_cluster(folder, output, timeout),
     ]
 
 
@@ -315,15 +317,19 @@ def _check_sqlite(name: str, path: Path, timeout: float) -> Check:
     return Check(name=name, ok=True, detail=f"{path} is writable")
 
 
-def check_joined_cluster(folder: Path, timeout: float) -> list[Check]:
-    """Check the cluster of `RAY_ADDRESS`, with the folder that a study writes to unless it names another.
+def check_joined_cluster(folder: Path, output: Path | None, timeout: float) -> list[Check]:
+    """Check the cluster of `RAY_ADDRESS`, with the folder that a study writes to.
 
     Args:
         folder: Where studies would run, unless the cluster's nodes name a folder that they share.
+        output: The study's `output`, which must be shared; None takes the default.
         timeout: Seconds that the cluster may take.
     """
     shared = os.environ.get("RECIPE_SEARCH_SHARED")
-    checks = check_cluster(os.environ.get("RAY_ADDRESS"), timeout, Path(shared or folder) / "runs")
-    if shared:
+    address = os.environ.get("RAY_ADDRESS")
+    checks = check_cluster(address, timeout, Path(shared or folder) / (output or "runs"))
+    # From outside, a study is sent to the head, and writes where its nodes say.
+    outside = address is not None and address.startswith("ray://")
+    if shared or (output is not None and not outside):
         return checks
     return [replace(check, required=check.name != SHARED_STORAGE) for check in checks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -108,6 +109,13 @@ def test_a_cluster_of_another_ray(environment: pytest.MonkeyPatch) -> None:
     assert check.fix == "use the versions of the cluster's nodes here, or those of constraints.txt there"
 
 
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "search.cli", *words],
+        cwd=folder, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("token", "message"),
     [
@@ -121,15 +129,30 @@ def test_a_run_that_can_not_be_is_refused_in_a_line_before_anything_is_made(
 ) -> None:
     set_all(environment, {"HOME": str(tmp_path), "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT), **token})
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    done = subprocess.run(
-        [sys.executable, "-m", "search.cli", "run", "study.yaml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = command(tmp_path, "run", "study.yaml")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(message.format(address=address))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_study_is_planned_for_the_cluster_that_it_would_run_on(
+    address: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_all(environment, {"RAY_ADDRESS": address, "PYTHONPATH": str(ROOT), **TOKEN})
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    plan = json.loads(command(tmp_path, "plan", "study.yaml", "--json").stdout)
+    assert [(node["cpus"], node["gpus"]) for node in plan["machines"]] == [(3, 0)]
+    plan = json.loads(command(tmp_path, "plan", "study.yaml", "--json", "--gpus", "2").stdout)
+    assert [node["gpus"] for node in plan["machines"]] == [2]
+
+
+def test_the_doctor_says_that_the_cluster_has_too_few_gpus_for_a_study(
+    address: str, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    set_all(environment, {"RAY_ADDRESS": address, "PYTHONPATH": str(ROOT), **TOKEN})
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    done = command(tmp_path, "doctor", "study.yaml", "--json")
+    (found,) = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "study"]
+    assert done.returncode == 1
+    assert found["detail"].startswith("resources: a trial needs 1 worker(s) x (1 CPU, 1 GPU)")

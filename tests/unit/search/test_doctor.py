@@ -17,7 +17,9 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from search import doctor
-from search.doctor import GIB, Check
+from search.checks import Check
+from search.cluster_check import SHARED_STORAGE
+from search.doctor import GIB
 
 GOOD = Check(name="good", ok=True, detail="as it should be", fix="nothing")
 ADVICE = Check(name="slow", ok=False, detail="one core", fix="take two", required=False)
@@ -208,3 +210,28 @@ def test_a_whole_look_at_this_machine(tmp_path: Path, monkeypatch: pytest.Monkey
     assert all(check.detail for check in checks)
     assert all(check.fix for check in checks if not check.ok)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "output", "required"),
+    [
+        ("head:6379", Path("/data/out"), True),
+        ("head:6379", None, False),
+        ("ray://head:10001", Path("/data/out"), False),
+    ],
+)
+def test_the_folder_that_a_study_names_must_be_shared(
+    monkeypatch: pytest.MonkeyPatch, address: str, output: Path | None, required: bool
+) -> None:
+    asked: list[Path] = []
+
+    def two_nodes(_: str, timeout: float, folder: Path) -> list[Check]:
+        asked.append(folder)
+        return [Check(name=SHARED_STORAGE, ok=False, detail="not the same on 10.0.0.3")]
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.delenv("RECIPE_SEARCH_SHARED", raising=False)
+    monkeypatch.setattr(doctor, "check_cluster", two_nodes)
+    (check,) = doctor.check_joined_cluster(Path("/here"), output, 5)
+    assert asked == [output or Path("/here/runs")]
+    assert check.required is required
