@@ -97,6 +97,7 @@ class WorkerGroup:
         self._max_failures = max_failures
         self._changed = asyncio.Condition()
         self._ended = asyncio.Event()
+        self._over = asyncio.Event()
         self._closed = False
         self._failed: str | None = None
         self._starts_without_report = 0
@@ -184,12 +185,17 @@ class WorkerGroup:
                 self._open(None)
                 self._changed.notify_all()
 
-    async def close(self) -> None:
-        """End the workers after their current step; nothing can be submitted any more."""
+    async def close(self) -> bool:
+        """End the workers after their current step; return False where they may not be able to end."""
         async with self._changed:
             self._closed = True
             self._open(None)
             self._changed.notify_all()
+            return not self._over.is_set()
+
+    async def wait_over(self) -> None:
+        """Wait until the group can serve no more jobs, though Ray Train may not have ended its workers."""
+        await self._over.wait()
 
     async def wait_closed(self) -> None:
         """Wait until Ray Train has ended the workers, or asks for none any more."""
@@ -225,8 +231,7 @@ class WorkerGroup:
         async with self._changed:
             self._starts_without_report += 1
             if self._starts_without_report > (self._max_failures + 1) * self._workers:
-                self._failed = self._failed or "the workers died before their first report, every time"
-                self._changed.notify_all()
+                self._fail("the workers died before their first report, every time")
                 return None
             return self._setup
 
@@ -280,9 +285,14 @@ class WorkerGroup:
     async def give_up(self, error: str) -> None:
         """Mark the group as unable to serve jobs, and tell whoever waits."""
         async with self._changed:
-            self._failed = self._failed or error
-            self._closed = True
-            self._changed.notify_all()
+            self._fail(error)
+
+    def _fail(self, error: str) -> None:
+        # The others may wait for the worker that failed, and Ray Train for them: only being killed ends both.
+        self._failed = self._failed or error
+        self._closed = True
+        self._over.set()
+        self._changed.notify_all()
 
     def _end_job(self, error: str) -> None:
         self._starts_without_report = 0

@@ -25,6 +25,7 @@ ON_HEAD = {"node:__internal_head__": 0.0001}
 _TICK = 1.0  # seconds between decisions when nothing else happens
 _LOOK = 5.0  # seconds between looks at the cluster's nodes
 _CLOSING = 30.0  # seconds for workers to end by themselves
+_FAILING = 3.0  # the same in a group that failed: some may wait for one that is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +201,9 @@ class WorkerPool:
         task.add_done_callback(self._tasks.discard)
 
     async def _follow(self, name: str, group: Any) -> None:
-        """Wait for a group to end; one that ends unasked can't serve any more."""
+        """Wait until a group can serve no more; unasked, it broke."""
         with contextlib.suppress(ray.exceptions.RayActorError):
-            await group.wait_closed.remote()
+            await group.wait_over.remote()
         if name not in self._ending:
             self._act(self._packer.broke(name))
 
@@ -210,18 +211,22 @@ class WorkerPool:
         """Close a group and free what it held; a group that died needs no closing."""
         group = self._groups[name]
         try:
-            await group.close.remote()
-            await asyncio.wait_for(group.wait_closed.remote(), timeout=_CLOSING)
+            serving = await group.close.remote()
+            await asyncio.wait_for(group.wait_closed.remote(), timeout=_CLOSING if serving else _FAILING)
         except (ray.exceptions.RayActorError, TimeoutError):
             pass
-        ray.kill(group)
-        # Ray Train gives a killed group's place back only where a dashboard runs, and after a while.
-        if (place := self._places.pop(name, None)) is not None:
-            remove_placement_group(place)
-        del self._groups[name], self._ending[name]
-        self._holders.pop(name, None)
-        self._packer.gone(name)
-        self._act()
+        finally:
+            # Whatever went wrong, nobody must wait for what the group held.
+            try:
+                ray.kill(group)
+                # Ray Train gives a killed group's place back only where a dashboard runs, and after a while.
+                if (place := self._places.pop(name, None)) is not None:
+                    remove_placement_group(place)
+            finally:
+                del self._groups[name], self._ending[name]
+                self._holders.pop(name, None)
+                self._packer.gone(name)
+                self._act()
 
     async def _tick(self) -> None:
         while True:

@@ -6,16 +6,19 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import ray
+import ray.train
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from tiny_models import setup
 
 from trainables.execution import GroupShape
+from trainables.group import GroupFailed, WorkerGroup
 from trainables.groups import PoolStatus
 from trainables.jobs import EvaluateJob
 from trainables.pool import Lease, WorkerPool
@@ -151,3 +154,50 @@ def test_a_group_that_never_came_up_leaves_nothing(make_pool: Callable[..., Any]
 
 def states() -> list[str]:
     return [group["state"] for group in placement_group_table().values()]
+
+
+def found_by_rank_0(folder: Path) -> str:
+    """Return a model's folder that becomes another one when it gets to a worker of another rank."""
+
+    class Folder(str):  # here and not above, since the pool can't import this module
+        def __reduce__(self) -> Any:
+            return as_seen_here, (str(self),)
+
+    def as_seen_here(path: str) -> str:
+        try:
+            rank = ray.train.get_context().get_world_rank()
+        except RuntimeError:  # not in a worker
+            return Folder(path)
+        return path if rank == 0 else f"{path}-is-not-here"
+
+    return Folder(folder)
+
+
+def test_one_of_two_workers_that_can_not_load_the_model_is_heard(base: Path, tmp_path: Path) -> None:
+    """Its fellow waits for it in a collective, and so Ray Train never ends."""
+    broken = replace(setup(base), model=found_by_rank_0(base))
+    actor = ray.remote(num_cpus=0, max_concurrency=100)(WorkerPool)
+    pool = actor.remote(broken, [{"CPU": 1}], str(tmp_path), 0)
+    leased = lease(pool, GroupShape(workers=2, cpus=0.5))
+    with pytest.raises(GroupFailed, match=r"ModelError: model '.*is-not-here' can't be loaded"):
+        evaluated(leased)
+    ended = leased.group.wait_closed.remote()
+    assert waits(ended), "the workers ended by themselves, so that this shows nothing"
+    ray.get(pool.release.remote(leased.name, usable=False))
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(ended, timeout=60)
+    ray.get(pool.close.remote(), timeout=60)
+    until_all_is_free()
+
+
+@pytest.mark.slow
+def test_a_group_that_fails_to_close_gives_its_place_back(make_pool: Callable[..., Any]) -> None:
+    pool = make_pool()
+    leased = lease(pool)
+
+    def break_it(group: WorkerGroup) -> None:
+        group.close = None  # type: ignore[assignment,method-assign]
+
+    ray.get(leased.group.__ray_call__.remote(break_it))
+    ray.get(pool.release.remote(leased.name, usable=False))
+    until(lambda: not status(pool).closing, "the group still counts as closing")
