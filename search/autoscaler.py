@@ -21,16 +21,17 @@ _HEAD_RESOURCE: Final = "node:__internal_head__"
 _ASK_SECONDS: Final = 60.0
 
 
-def cluster_nodes() -> list[Node]:
-    """Return the nodes of the connected cluster: those that are there, and those that may come."""
+def cluster_nodes() -> tuple[list[Node], bool]:
+    """Return the cluster's nodes, those that may come included, and whether an autoscaler was found."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]
-    return [*living_nodes(alive), *nodes_to_come(alive)]
+    to_come = nodes_to_come(alive)
+    return [*living_nodes(alive), *(to_come or [])], to_come is not None
 
 
-def nodes_to_come(alive: Sequence[Mapping[str, Any]]) -> list[Node]:
-    """Return the nodes that the connected cluster's autoscaler may add.
+def nodes_to_come(alive: Sequence[Mapping[str, Any]]) -> list[Node] | None:
+    """Return the nodes that the connected cluster's autoscaler may add; None if none was found.
 
     Args:
         alive: The nodes that are there, as `ray.nodes()` tells them.
@@ -42,7 +43,7 @@ def nodes_to_come(alive: Sequence[Mapping[str, Any]]) -> list[Node]:
     asked = ask.remote(address)
     done, _ = ray.wait([asked], timeout=_ASK_SECONDS)
     config = ray.get(asked) if done else None
-    return [] if config is None else nodes_of_config(config, [node["Resources"] for node in alive])
+    return None if config is None else nodes_of_config(config, [node["Resources"] for node in alive])
 
 
 def autoscaling_config(gcs_address: str) -> dict[str, Any] | None:

@@ -75,23 +75,26 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
 
     Raises:
         InputError: The cluster can't be reached or is too small, or the study's folder can't be made.
-        StudyFailed: The base could not be evaluated, or every trial failed.
+        StudyFailed: The base could not be evaluated, every trial failed, or Ray did.
     """
     with console.status("starting Ray") as status, connected():
-        placement = place_study(prepared.config, prepared.outline, cluster_nodes())
-        prepared = with_evaluation_that_fits(prepared, placement)
-        folder = StudyFolder(prepared.config.folder.absolute())
-        _make_anew(folder.root)
-        status.stop()
-        for warning in placement.warnings:
-            console.print(f"warning: {warning}")
         try:
-            return _run_recorded(prepared, folder, placement, console)
+            nodes, grows = cluster_nodes()
+            placement = place_study(prepared.config, prepared.outline, nodes)
+            prepared = with_evaluation_that_fits(prepared, placement)
+            folder = StudyFolder(prepared.config.folder.absolute())
+            _make_anew(folder.root)
+            status.stop()
+            for warning in placement.warnings:
+                console.print(f"warning: {warning}")
+            return _run_recorded(prepared, folder, placement, console, grows=grows)
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
             raise StudyFailed(str(error).strip().splitlines()[-1]) from error
 
 
-def _run_recorded(prepared: Prepared, folder: StudyFolder, placement: Placement, console: Console) -> Outcome:
+def _run_recorded(
+    prepared: Prepared, folder: StudyFolder, placement: Placement, console: Console, *, grows: bool
+) -> Outcome:
     """Run the study under its MLflow parent run and write its folder."""
     config = prepared.config
     write_atomically(folder.study, dump_study(config).encode())
@@ -101,7 +104,7 @@ def _run_recorded(prepared: Prepared, folder: StudyFolder, placement: Placement,
         tracker.start_study(config, tags=made_with, fingerprints=prepared.data_fingerprints)
         succeeded = False
         try:
-            record = _search(prepared, folder, tracker, console, placement, made_with)
+            record = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
             selection = select(record.trials, record.objective)
             write_results(
                 folder,
@@ -152,6 +155,8 @@ def _search(
     console: Console,
     placement: Placement,
     made_with: Mapping[str, str],
+    *,
+    grows: bool,
 ) -> StudyRecord:
     config = prepared.config
     shape = placement.smallest_shape
@@ -160,6 +165,7 @@ def _search(
         placement.nodes,
         str(folder.ray),
         config.resources.max_failures,
+        grows=grows,
     )
     try:
         # Where trials take groups of several shapes, each is started when it is asked for.

@@ -25,18 +25,19 @@ class Nodes:
     """Follows the nodes of a cluster.
 
     A planned node stands for any real one with as many GPUs and at least its CPUs, since the plan sets some
-    CPU aside. If more nodes were planned with than were there at first, an autoscaler was counted on: then
-    what is missing of the plan is expected to come, or to come back.
+    CPU aside. Where an autoscaler is at work, what is missing of the plan is expected to come, or to come
+    back: also if all of it was there at first.
 
     Args:
         planned: What groups may take of each node.
         alive: Node -> all its resources, at first.
+        grows: Whether an autoscaler starts nodes that groups wait for.
     """
 
-    def __init__(self, planned: Sequence[Resources], alive: Mapping[str, Resources]) -> None:
+    def __init__(self, planned: Sequence[Resources], alive: Mapping[str, Resources], *, grows: bool) -> None:
         self._planned = list(planned)
         self._slots: dict[str, int | None] = {}  # real node -> index of the planned one it stands for
-        self._grows = len(self._planned) > len(alive)
+        self._grows = grows
         self._ignored: frozenset[str] = frozenset()
         self.update(alive)
         self._ignored = frozenset(name for name, slot in self._slots.items() if slot is None)

@@ -52,6 +52,7 @@ class WorkerPool:
         nodes: CPU and GPU of each node that groups may take, those included that an autoscaler may start.
         storage_path: Folder of Ray Train's own state, shared by all nodes.
         max_failures: Restarts after dead workers before a job fails.
+        grows: Whether an autoscaler starts nodes that groups wait for.
         max_idle: Idle groups kept alive; None keeps as many as there is room for.
         idle_seconds: How long a group stays idle before it is ended, for the sake of other studies.
     """
@@ -62,13 +63,15 @@ class WorkerPool:
         nodes: Sequence[Resources],
         storage_path: str,
         max_failures: int,
+        *,
+        grows: bool = False,
         max_idle: int | None = None,
         idle_seconds: float = 300.0,
     ) -> None:
         self._setup = setup
         self._storage_path = storage_path
         self._max_failures = max_failures
-        self._nodes = Nodes(nodes, _alive())
+        self._nodes = Nodes(nodes, _alive(), grows=grows)
         self._packer = Packer(
             self._nodes.present.nodes,
             expected=self._nodes.present.expected,

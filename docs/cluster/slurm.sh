@@ -45,7 +45,7 @@ trap stop EXIT
 
 srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
     ray start --head --block --node-ip-address="$address" --port="$port" --dashboard-host=127.0.0.1 \
-    --resources='{"train_driver": 64}' "${granted[@]}" &
+    --resources='{"train_driver": 32}' "${granted[@]}" &
 started+=($!)
 timeout 300 sh -c "until ray health-check --address $address:$port > /dev/null 2>&1; do sleep 1; done" ||
     { echo "error: the Ray head on $head does not answer at $address:$port" >&2; exit 1; }

@@ -21,10 +21,10 @@ import json, sys
 import ray
 from search.autoscaler import cluster_nodes
 ray.init(address=sys.argv[1], namespace="test", logging_level="ERROR", log_to_driver=False)
-seen = lambda: sorted([node.cpus, node.gpus, node.gpu_memory, node.here] for node in cluster_nodes())
+seen = lambda: sorted([node.cpus, node.gpus, node.gpu_memory, node.here] for node in cluster_nodes()[0])
 before = seen()
 came = ray.util.placement_group([{"CPU": 1, "GPU": 1}] * 3).wait(240)
-print(json.dumps({"before": before, "came": came, "after": seen()}))
+print(json.dumps({"before": before, "came": came, "after": seen(), "grows": cluster_nodes()[1]}))
 """
 
 
@@ -138,5 +138,6 @@ def test_nodes_that_may_come_count_and_come(cluster: tuple[str, dict[str, str]],
     head, node = [1.0, 0.0, None], [4.0, 2.0, 24 * 10**9]
     assert told["before"] == [[*head, True], [*node, False], [*node, False]]
     assert told["came"]
+    assert told["grows"], "the autoscaler is forgotten once all nodes are there"
     # Three groups of a GPU take both nodes, and none is left to come.
     assert told["after"] == [[*head, True], [*node, True], [*node, True]]

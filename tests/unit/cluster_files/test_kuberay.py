@@ -48,7 +48,7 @@ def test_every_image_holds_the_ray_of_the_constraints() -> None:
 def test_only_the_head_drives_trials() -> None:
     resources = CLUSTER["headGroupSpec"]["rayStartParams"]["resources"]
     # The operator puts the text into a shell's line, hence the quotes inside quotes.
-    assert json.loads(json.loads(resources)) == {DRIVER_RESOURCE: 64}
+    assert json.loads(json.loads(resources)) == {DRIVER_RESOURCE: 32}
     assert all("resources" not in group["rayStartParams"] for group in CLUSTER["workerGroupSpecs"])
 
 
