@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from search.capacity import Node
 from search.config import Sharding
+from trainables.capacity import Capacity
 from trainables.execution import Execution, GroupShape
 
 if TYPE_CHECKING:
@@ -154,18 +155,18 @@ def fit_unplanned(manifest: TrainableManifest, estimates: Estimates, wish: Wish,
     return _made(manifest, estimates, wish, way, micro, wish.eval_batch)
 
 
-def workers_that_fit(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
-    """Return how many workers the nodes hold together; a share of a GPU must lie on one device."""
-    return sum(_workers_on(node, cpus, gpus) for node in nodes)
+def capacity(nodes: Sequence[Node]) -> Capacity:
+    """Return what the nodes have, as the pool counts it."""
+    return Capacity({str(i): {"CPU": node.cpus, "GPU": node.gpus} for i, node in enumerate(nodes)})
 
 
-def _workers_on(node: Node, cpus: float, gpus: float) -> int:
-    by_cpu = math.floor(node.cpus / cpus + 1e-9)
-    if not gpus:
-        return by_cpu
-    if gpus < 1:
-        return min(by_cpu, int(node.gpus) * math.floor(1 / gpus + 1e-9))
-    return min(by_cpu, math.floor(node.gpus / gpus + 1e-9))
+def _most_workers(nodes: Sequence[Node], wish: Wish, share: float) -> int:
+    """Return how many workers the largest group has that fits, up to one a sample."""
+    there = capacity(nodes)
+    for workers in range(wish.batch_size, 0, -1):
+        if there.find(GroupShape(workers=workers, cpus=wish.cpus, gpus=share)) is not None:
+            return workers
+    return 0
 
 
 def _ways(wish: Wish, nodes: Sequence[Node]) -> Iterator[_Way]:
@@ -178,19 +179,20 @@ def _ways(wish: Wish, nodes: Sequence[Node]) -> Iterator[_Way]:
         if (wish.workers or 1) == 1 and wish.sharding != "fsdp":
             for sharers in _sharers(wish, nodes):
                 yield _Way(share=1 / sharers, checkpointing=bool(wish.checkpointing), thrifty=False)
-    for workers, sharded in _groups(wish, workers_that_fit(nodes, wish.cpus, share)):
+    for workers, sharded in _groups(wish, _most_workers(nodes, wish, share)):
         for checkpointing in recompute:
             yield _Way(workers=workers, share=share, sharded=sharded, checkpointing=checkpointing)
 
 
 def _sharers(wish: Wish, nodes: Sequence[Node]) -> list[int]:
     """Return how many trials may share a GPU, most first: as many as there are trials or cores for."""
-    gpus = workers_that_fit(nodes, wish.cpus, 1.0)
+    gpus = capacity(nodes).count(GroupShape(cpus=wish.cpus, gpus=1.0))
     wanted = wish.at_a_time / max(1, gpus)
     return [
         sharers
         for sharers in (MOST_SHARERS, MOST_SHARERS // 2)
-        if wanted > sharers // 2 and workers_that_fit(nodes, wish.cpus, 1 / sharers) >= sharers * gpus
+        if wanted > sharers // 2
+        and capacity(nodes).count(GroupShape(cpus=wish.cpus, gpus=1 / sharers)) >= sharers * gpus
     ]
 
 
@@ -202,7 +204,6 @@ def _groups(wish: Wish, most: int) -> Iterator[tuple[int, bool]]:
         if wish.workers > 1 and wish.sharding != "ddp":
             yield wish.workers, True
         return
-    most = min(most, wish.batch_size)
     if wish.sharding != "fsdp" or most < 2:
         yield 1, False
     if wish.sharding == "ddp":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from search.capacity import DRIVER_RESOURCE, Node
-from search.fitting import Fit, Misfit, Wish, fit_gpus, fit_unplanned, workers_that_fit
+from search.fitting import Fit, Misfit, Wish, capacity, fit_gpus, fit_unplanned
 from search.outline import Outline
 from search.wording import human_bytes
 from trainables.execution import Execution, GroupShape
@@ -155,7 +155,7 @@ def _groups_at_a_time(shape: GroupShape, nodes: Sequence[Node], most: int, drive
 
     def fit(count: int) -> bool:
         left = _without_drivers(nodes, driver_cpu * count)
-        return workers_that_fit(left, shape.cpus, shape.gpus) >= count * shape.workers
+        return capacity(left).count(shape, count) == count
 
     low, high = 0, most
     while low < high:

@@ -121,6 +121,14 @@ class Capacity:
             left -= chosen[name]
         return self._seats(demand, chosen)
 
+    def count(self, shape: GroupShape, most: int | None = None) -> int:
+        """Return how many groups of a shape fit one after another, up to a number."""
+        left, found = self.copy(), 0
+        while found != most and (seats := left.find(shape)) is not None:
+            left.take(seats)
+            found += 1
+        return found
+
     def find_on(self, shape: GroupShape, nodes: Sequence[str]) -> tuple[Seat, ...] | None:
         """Return seats for a group's workers on given nodes, one name a worker; or None."""
         demand, wanted = _demand(shape), Counter(nodes)

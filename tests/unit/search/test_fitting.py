@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.capacity import Node
-from search.fitting import Fit, Misfit, Wish, fit_gpus, fit_unplanned, workers_that_fit
+from search.fitting import Fit, Misfit, Wish, capacity, fit_gpus, fit_unplanned
 from trainables.execution import GroupShape
 from trainables.memory import Load, MemoryEstimate
 
@@ -174,7 +174,7 @@ def test_without_a_known_memory_nothing_is_planned() -> None:
     [(0.0, 64), (0.25, 16), (0.4, 8), (0.5, 8), (1.0, 4), (2.0, 2), (3.0, 1), (5.0, 0)],
 )
 def test_a_share_lies_on_one_device(gpus: float, count: int) -> None:
-    assert workers_that_fit(nodes(4), 1.0, gpus) == count
+    assert capacity(nodes(4)).count(GroupShape(gpus=gpus)) == count
 
 
 SUMS = st.builds(
@@ -231,7 +231,7 @@ def test_a_chosen_way_fits_its_device_and_keeps_what_the_user_fixed(
     assert not (wish.sharding == "fsdp" and shape.workers > 1 and not shape.sharded)
     # Computed groups exist on the cluster; a group that the user asked for may not.
     if wish.workers is None and wish.gpus is None:
-        assert workers_that_fit(nodes(*gpus), shape.cpus, shape.gpus) >= shape.workers
+        assert capacity(nodes(*gpus)).find(shape) is not None
 
 
 @settings(deadline=None)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from test_fitting import Sums
 
 from search.capacity import Node
-from search.fitting import Wish, workers_that_fit
+from search.fitting import Wish, capacity
 from search.placement import Placement, place, smallest_gpu
+from trainables.execution import GroupShape
 from trainables.memory import GIB, Load, MemoryEstimate
 
 
@@ -60,6 +61,14 @@ def test_never_more_than_the_trials_the_limit_or_the_drivers() -> None:
     assert placed(nodes, trials=3).concurrency == 3
     assert placed(nodes, trials=30, limit=5).concurrency == 5
     assert placed([Node(cpus=64, drivers=2)], trials=9).concurrency == 2
+
+
+def test_a_group_is_counted_where_the_pool_can_place_it() -> None:
+    """On 3 x 3 GPUs a group of two stays on a node; shares of 0.6 can't spread, so 3 x 1 hold none."""
+    big = [Node(cpus=64, gpus=3, drivers=1000)] * 3
+    assert placed(big, workers=2, gpus=1).concurrency == 3
+    with pytest.raises(ValueError, match=r"a trial needs 3 worker\(s\) x \(1 CPU, 0.6 GPU\)"):
+        placed([Node(cpus=64, gpus=1, drivers=1000)] * 3, workers=3, gpus=0.6)
 
 
 @pytest.mark.parametrize(
@@ -191,12 +200,13 @@ def test_groups_and_drivers_fit_together_and_no_more_would(
 ) -> None:
     """Were drivers and groups to need more than there is, trials could wait for each other for ever."""
     drivers = sum(node.drivers for node in nodes)
+    shape = GroupShape(workers=workers, cpus=cpus, gpus=gpus)
 
     def fits(count: int) -> bool:
         # Wherever Ray puts the drivers, be it all on one node.
         taken = 0 if drivers else 0.01 * count
         left = [Node(cpus=max(0.0, node.cpus - taken), gpus=node.gpus) for node in nodes]
-        return workers_that_fit(left, cpus, gpus) >= count * workers and (not drivers or count <= drivers)
+        return capacity(left).count(shape) >= count and (not drivers or count <= drivers)
 
     try:
         found = placed(nodes, trials=trials, limit=limit, workers=workers, cpus=cpus, gpus=gpus)
