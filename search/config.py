@@ -198,6 +198,10 @@ class ResourcesConfig(_Section):
     max_concurrent_trials: Count | None = Field(
         None, description="Bound on trials at a time; null: the cluster's."
     )
+    max_idle_groups: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Worker groups kept ready while no trial needs them; null: as many as there is room for.",
+    )
     max_failures: Annotated[int, Field(ge=0)] = Field(
         3, description="Restarts of a worker group after a dead worker before its trial fails."
     )

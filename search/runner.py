@@ -166,6 +166,7 @@ def _search(
         str(folder.ray),
         config.resources.max_failures,
         grows=grows,
+        max_idle=config.resources.max_idle_groups,
     )
     try:
         # Where trials take groups of several shapes, each is started when it is asked for.

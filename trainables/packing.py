@@ -30,7 +30,7 @@ class Packer:
         max_idle: Idle groups kept alive; None keeps as many as there is room for.
         patience: Later requests that may pass one before it reserves its place.
         start_seconds: How long workers may take to come up before other groups make room.
-        idle_seconds: How long a group stays idle before it is ended.
+        idle_seconds: How long a group that has served stays idle before it is ended.
         prefix: Begins the names of groups.
         expected: Nodes that are not there yet, but will be when groups wait for them.
         boot_seconds: How long workers may take to come up where a node has to come up first.
@@ -275,7 +275,8 @@ class Packer:
     def _end_spare_and_stale(self, now: float) -> list[Action]:
         """Close groups that were idle for too long, and those that are late and nobody waits for."""
         idle = self._in(Stage.IDLE)
-        stale = [group for group in idle if now - group.idle_since > self._idle_seconds]
+        # What was warmed up and has not served yet waits for the study to begin.
+        stale = [g for g in idle if g.turn and now - g.idle_since > self._idle_seconds]
         late = [group for group in [*idle, *self._spare()] if self._is_late(group, now)]
         return [self._close(group) for group in {group.name: group for group in stale + late}.values()]
 

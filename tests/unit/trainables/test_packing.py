@@ -32,6 +32,19 @@ def up(packer: Packer, *groups: str) -> None:
         packer.ready(group, 0)
 
 
+def test_a_group_that_never_served_does_not_age() -> None:
+    """Evaluating the base may take longer than an idle group lives."""
+    packer = Packer(cluster(2), idle_seconds=100)
+    (started,) = packer.warm_up(ONE, 1, 0)
+    up(packer, started.group)
+    assert packer.decide(1000) == []
+    packer.ask("r", ONE)
+    assert packer.decide(1000) == [Grant("r", started.group)]
+    packer.release(started.group, 1000)
+    assert packer.decide(1100) == []
+    assert packer.decide(1101) == [Close(started.group)]
+
+
 # ---- capacity
 
 
