@@ -37,7 +37,7 @@ def nodes_to_run_on(address: str | None) -> list[Node]:
     if broken := [check for check in check_cluster(address, _CLUSTER_TIMEOUT)[:1] if not check.ok]:
         raise InputError(f"RAY_ADDRESS: {broken[0].detail}: {broken[0].fix}")
     with connected():
-        return cluster_nodes()
+        return cluster_nodes()[0]
 
 
 def check_study(config: StudyConfig, address: str | None) -> Check:
