@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import spread, write_results
-from search.capacity import DRIVER_RESOURCE
 from search.cluster import connected
+from search.devices import DRIVER_RESOURCE
 from spaces.recipe import Recipe
 from trainables.execution import Execution, GroupShape
 from trainables.jobs import TaskData, TrainJob, WorkerSetup

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psutil
 import yaml
 
-from search.capacity import Node, accelerator_bytes, living_nodes
+from search.devices import Node, accelerator_bytes, living_nodes
 
 _HEAD_RESOURCE: Final = "node:__internal_head__"
 _ASK_SECONDS: Final = 60.0

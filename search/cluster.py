@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from search.capacity import DRIVER_RESOURCE, LOCAL_DRIVERS
+from search.devices import DRIVER_RESOURCE, LOCAL_DRIVERS
 from search.study_file import InputError
 
 

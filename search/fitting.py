@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from search.capacity import Node
 from search.config import Sharding
+from search.devices import Node
 from trainables.capacity import Capacity
 from trainables.execution import Execution, GroupShape
 

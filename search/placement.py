@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from search.capacity import DRIVER_RESOURCE, Node
+from search.devices import DRIVER_RESOURCE, Node
 from search.fitting import Fit, Misfit, Wish, capacity, fit_gpus, fit_unplanned
 from search.outline import Outline
 from search.wording import human_bytes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from search.capacity import LOCAL_DRIVERS, Node, local_node
 from search.config import StudyConfig
+from search.devices import LOCAL_DRIVERS, Node, local_node
 from search.fitting import MOST_SHARERS, Fit, Misfit
 from search.outline import Outline
 from search.placement import fit_subsets, place

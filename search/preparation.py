@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from search.capacity import GIB, Node, local_node
 from search.cluster_check import check_cluster
 from search.config import StudyConfig
+from search.devices import GIB, Node, local_node
 from search.fitting import Wish
 from search.inputs import fingerprints, load_tasks
 from search.outline import Outline, outline_study

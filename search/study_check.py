@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from search.autoscaler import cluster_nodes
-from search.capacity import Node, local_node
 from search.checks import Check
 from search.cluster import connected
 from search.cluster_check import check_cluster
 from search.config import StudyConfig
+from search.devices import Node, local_node
 from search.inputs import load_tasks
 from search.outline import outline_study
 from search.preparation import place_study

@@ -15,7 +15,7 @@ import pytest
 from cluster_files import FOLDER, ROOT, documents, files_of, prepare_and_validate, ray_version
 
 from search.autoscaler import nodes_of_config
-from search.capacity import DRIVER_RESOURCE
+from search.devices import DRIVER_RESOURCE
 from search.submit import SERVER, SHARED
 
 FILES = files_of("launcher")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.capacity import Node
+from search.devices import Node
 from search.fitting import Fit, Misfit, Wish, capacity, fit_gpus, fit_unplanned
 from trainables.execution import GroupShape
 from trainables.memory import Load, MemoryEstimate

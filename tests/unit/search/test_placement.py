@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fitting import Sums
 
-from search.capacity import Node
+from search.devices import Node
 from search.fitting import Wish, capacity
 from search.placement import Placement, place, smallest_gpu
 from trainables.execution import GroupShape

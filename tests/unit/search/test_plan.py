@@ -11,8 +11,8 @@ from rich.console import Console
 from tiny_models import llava, samples
 from transformers import Qwen2Config
 
-from search.capacity import GIB, Node
 from search.cli import main
+from search.devices import GIB, Node
 from search.outline import Outline
 from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
 from search.wording import human_bytes

@@ -7,8 +7,8 @@ import pytest
 from tiny_models import save_llama, save_llava
 
 from search import preparation
-from search.capacity import Node
 from search.config import StudyConfig
+from search.devices import Node
 from search.inputs import fingerprints
 from search.outline import subset_manifests
 from search.preparation import check_resources, place_study, prepare, with_evaluation_that_fits

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from search.capacity import accelerator_bytes, local_node, smallest_gpu_bytes
+from search.devices import accelerator_bytes, local_node, smallest_gpu_bytes
 
 
 def tool(folder: Path, script: str) -> None:
