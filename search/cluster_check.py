@@ -68,10 +68,10 @@ def judge(
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
     some = f" on {len(nodes)} nodes" if len(nodes) > 1 else ""
     checks = [Check(name="ray cluster", ok=True, detail=f"{address}: {cpus:g} CPU, {gpus:g} GPU{some} now")]
-    told = {node: look for node, look in nodes.items() if look is not None}
-    if silent := sorted(nodes.keys() - told.keys()):
+    told = {node: look for node, look in nodes.items() if not isinstance(look, str)}
+    if silent := [f"{node}: {look}" for node, look in sorted(nodes.items()) if isinstance(look, str)]:
         fix = "look at the node's Ray logs, or take it out of the cluster"
-        checks.append(Check(name="nodes", ok=False, detail=f"no answer from {', '.join(silent)}", fix=fix))
+        checks.append(Check(name="nodes", ok=False, detail="; ".join(silent), fix=fix))
     checks.append(_same_versions(told, mine))
     if output is not None and len(nodes) > 1:
         blind = sorted(node for node, look in told.items() if not look["sees_file"])

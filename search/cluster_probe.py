@@ -103,28 +103,48 @@ def names(alive: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def ask(address: str, file: str | None, seconds: float) -> dict[str, Any]:
-    """Return the cluster's resources, and name -> `look` of each living node; None where it was silent.
+    """Return the cluster's resources, and name -> `look` of each living node, or why there is none.
 
     A node's name is its address, with the node's identifier where several share the address.
     """
+    import time
+
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level="error")
+    deadline = time.monotonic() + seconds
+    answers: dict[str, Any] = {}
+    while True:
+        there = names([node for node in ray.nodes() if node["Alive"]])
+        missing = [node for node in there.values() if not isinstance(answers.get(node), dict)]
+        answers |= _ask_nodes(missing, file, max(0.0, deadline - time.monotonic()))
+        # A node that has just come or is about to go is not known everywhere at the same time.
+        if all(isinstance(answers[node], dict) for node in missing) or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    found = {name: answers[node] for name, node in there.items()}
+    return {"resources": ray.cluster_resources(), "nodes": found}
+
+
+def _ask_nodes(nodes: list[str], file: str | None, seconds: float) -> dict[str, Any]:
+    """Return node -> what `look` found on it, or why there is no answer."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray.init(address=address, log_to_driver=False, logging_level="error")
     # Takes nothing of the node, so that it starts at once where other studies hold all cores.
     task = ray.remote(num_cpus=0, max_retries=0)(look)
-    asked = {}
-    for name, node in names([node for node in ray.nodes() if node["Alive"]]).items():
-        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
-        asked[name] = task.options(scheduling_strategy=strategy).remote(file)
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds)
-    nodes = {}
+    asked = {
+        node: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(file)
+        for node in nodes
+    }
+    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=seconds) if asked else ([], [])
+    answers: dict[str, Any] = {}
     for node, answer in asked.items():
         try:
-            nodes[node] = ray.get(answer, timeout=0.1)
-        except (ray.exceptions.RayError, TimeoutError):
-            nodes[node] = None
-    return {"resources": ray.cluster_resources(), "nodes": nodes}
+            answers[node] = ray.get(answer) if answer in ready else "no answer in time"
+        except ray.exceptions.RayError as error:
+            answers[node] = " ".join(str(error).split())[:300]
+    return answers
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ class TestJudge:
         assert failed({"10.0.0.2": node(), "10.0.0.3": node(**changes)}) == {"versions": message}
 
     def test_a_silent_node_is_named_and_not_judged(self) -> None:
-        assert failed({"10.0.0.2": node(), "10.0.0.3": None}) == {"nodes": "no answer from 10.0.0.3"}
+        assert failed({"10.0.0.2": node(), "10.0.0.3": "no answer in time"}) == {
+            "nodes": "10.0.0.3: no answer in time"
+        }
 
 
 @pytest.mark.parametrize(
