@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import socket
@@ -28,6 +29,29 @@ print(json.dumps({"before": before, "came": came, "after": seen(), "grows": clus
 """
 
 
+WATCHER = """
+import sys, time
+import ray
+ray.init(address=sys.argv[1], namespace="test", logging_level="ERROR", log_to_driver=False)
+deadline = time.monotonic() + 200
+while (alive := sum(node["Alive"] for node in ray.nodes())) > 1 and time.monotonic() < deadline:
+    time.sleep(1)
+print(len(ray.nodes()), alive)
+"""
+# No worker fits the head, which has one core.
+STUDY = {
+    "name": "grown",
+    "model": {"path": "tiny-llava"},
+    "targets": ["counting"],
+    "held_out": ["digits"],
+    "space": {"subsets": ["gate_up"], "learning_rate": [1e-4, 1e-3]},
+    "training": {"steps": 4, "batch_size": 4, "samples": 16},
+    "evaluation": {"samples": 8},
+    "search": {"trials": 2},
+    "resources": {"cpus_per_worker": 2, "gpus_per_worker": 0},
+}
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -39,7 +63,12 @@ def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A head without a GPU, and an autoscaler that may add two nodes of two (declared) GPUs."""
     address = f"127.0.0.1:{free_port()}"
     kinds = {
-        "head": {"resources": {"CPU": 1}, "min_workers": 0, "max_workers": 0, "node_config": {}},
+        "head": {
+            "resources": {"CPU": 1, "train_driver": 8},
+            "min_workers": 0,
+            "max_workers": 0,
+            "node_config": {},
+        },
         "gpu": {
             "resources": {"CPU": 4, "GPU": 2, "accelerator_type:L4": 1},
             "min_workers": 0,
@@ -50,7 +79,7 @@ def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     config = {
         "cluster_name": "fake",
         "max_workers": 3,
-        "idle_timeout_minutes": 5,
+        "idle_timeout_minutes": 0.5,
         "upscaling_speed": 1.0,
         "provider": {
             "type": "external",
@@ -91,6 +120,7 @@ def cluster(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 f"--node-ip-address={host}",
                 f"--port={port}",
                 "--num-cpus=1",
+                '--resources={"train_driver": 8}',
                 f"--temp-dir={sockets}",
                 "--include-dashboard=false",
                 f"--ray-client-server-port={free_port()}",
@@ -141,3 +171,33 @@ def test_nodes_that_may_come_count_and_come(cluster: tuple[str, dict[str, str]],
     assert told["grows"], "the autoscaler is forgotten once all nodes are there"
     # Three groups of a GPU take both nodes, and none is left to come.
     assert told["after"] == [[*head, True], [*node, True], [*node, True]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_gets_its_nodes_and_they_go_when_it_has_ended(
+    cluster: tuple[str, dict[str, str]], root: Path, tmp_path: Path
+) -> None:
+    address, environment = cluster
+    environment = {**environment, "PYTHONPATH": str(root), "RAY_ADDRESS": address}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    done = subprocess.run(
+        [sys.executable, "-m", "search.cli", "run", "study.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    with (tmp_path / "runs" / "grown" / "trials.csv").open() as stream:
+        rows = [(row["state"], row["error"]) for row in csv.DictReader(stream)]
+    assert rows == [("COMPLETE", "")] * 2
+    told = subprocess.run(
+        [sys.executable, "-c", WATCHER, address], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    ever, alive = map(int, told.stdout.split())
+    assert ever > 1
+    assert alive == 1
