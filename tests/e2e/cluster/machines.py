@@ -8,6 +8,7 @@ All of it ends with one process.
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("machines.sh")
 ROOT = Path(__file__).resolve().parents[3]
+# Of the user that the machines have: the superuser, as whom namespaces are made.
+HOME = pwd.getpwuid(0).pw_dir
 NEEDED = ("unshare", "nsenter", "ip", "ssh", "ssh-keygen", "/usr/sbin/sshd", "rsync")
 SSHD_CONFIG = """\
 HostKey {state}/host_key
@@ -59,7 +62,7 @@ class Machines:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         environment = {
             **kept,
-            "HOME": "/root",
+            "HOME": HOME,
             "TERM": "dumb",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RAY_AUTH_MODE": "token",
@@ -125,7 +128,7 @@ def machines(folder: Path, nodes: Sequence[str], environment: Mapping[str, str])
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", state / name], check=True)
     settings = " ".join(f'"{name}={value}"' for name, value in environment.items())
     (state / "sshd_config").write_text(SSHD_CONFIG.format(state=state, environment=settings))
-    hidden = ("/tmp/", "/root/", "/run/", "/mnt/")
+    hidden = ("/tmp/", f"{HOME}/", "/run/", "/mnt/")
     used = {str(ROOT), sys.prefix, sys.base_prefix, str(state), str(shared)}
     kept = sorted(path for path in used if path.startswith(hidden))
     namespaces = ["--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -133,7 +136,7 @@ def machines(folder: Path, nodes: Sequence[str], environment: Mapping[str, str])
     with log.open("w") as stream:
         outer = subprocess.Popen(
             ["unshare", *namespaces, "bash", str(SCRIPT), str(state), *nodes],
-            env={**os.environ, "KEEP": " ".join(kept)},
+            env={**os.environ, "HOME": HOME, "KEEP": " ".join(kept)},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -1,5 +1,5 @@
 # Run by machines.py as the first process of new namespaces: becomes the laptop, and starts the nodes.
-# Arguments: a folder for state, and the nodes' names. KEEP: paths that the hidden folders must still show.
+# Arguments: a folder for state, and the nodes' names. KEEP: paths that the hidden folders must still show. HOME: the user's home.
 set -euo pipefail
 
 # Own /tmp, /run and home: what a machine does not share with another one.
@@ -7,11 +7,11 @@ own_files() {
     local path
     mount -t tmpfs tmpfs /mnt
     for path in $KEEP; do mkdir -p "/mnt/keep$path" && mount --rbind "$path" "/mnt/keep$path"; done
-    for path in /tmp /root /run; do mount -t tmpfs -o mode=755 tmpfs "$path"; done
+    for path in /tmp "$HOME" /run; do mount -t tmpfs -o mode=755 tmpfs "$path"; done
     chmod 1777 /tmp
     for path in $KEEP; do mkdir -p "$path" && mount --rbind "/mnt/keep$path" "$path"; done
     mkdir -p /run/sshd /run/netns
-    touch /root/.bashrc
+    touch "$HOME/.bashrc"
 }
 
 if [ "$1" = --node ]; then

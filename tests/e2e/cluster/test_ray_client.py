@@ -9,7 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import yaml
-from machines import Machines, machines
+from machines import HOME, Machines, machines
 from packages import ENVIRONMENT, install_packages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -55,11 +55,11 @@ def test_the_study_runs_on_the_head_with_the_checkout_that_was_sent(head: Machin
     done = run(head, *REDUCED)
     assert done.returncode == 0, done.stdout[-4000:]
     assert done.stdout.splitlines()[-1] == "recipe-search: exit status 0, done"
-    results = "/root/recipe-search-results"
+    results = f"{HOME}/recipe-search-results"
     study = yaml.safe_load(head.on_node("head", f"cat '{results}/runs/outside/study.yaml'"))
     assert study["tracking"]["experiment"] == "two words"
     assert "mlflow.db" in head.on_node("head", f"ls {results}")
-    assert "recipe-search-results" not in head.on_laptop("ls", "/root", timeout=60).stdout
+    assert "recipe-search-results" not in head.on_laptop("ls", HOME, timeout=60).stdout
 
 
 def test_a_wrong_setting_is_refused_here(head: Machines) -> None:

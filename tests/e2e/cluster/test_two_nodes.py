@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from machines import ROOT, Machines, machines
+from machines import HOME, ROOT, Machines, machines
 from packages import ENVIRONMENT, install_packages
 
 LOCAL = ROOT / "docs" / "cluster" / "local.yaml"
@@ -125,9 +125,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         submit = ("submit", str(file), "search/submit.py", "--")
         good = ray(*submit, "both.yaml", "tracking.experiment=two words", timeout=400)
         there.on_node("worker", "echo >> ~/recipe-search/search/wording.py")
-        wrong = ray(*submit, "both.yaml", "name=wrong", "output=/root/runs", timeout=120)
+        wrong = ray(*submit, "both.yaml", "name=wrong", f"output={HOME}/runs", timeout=120)
         recorded = json.loads(there.on_node("head", f"python -c '{RECORDED}'").splitlines()[-1])
-        unmade = there.on_node("head", "ls /root")
+        unmade = there.on_node("head", f"ls {HOME}")
         down = ray("down", "--yes", str(file), timeout=120)
         assert down.returncode == 0, down.stdout[-4000:]
         # A worker has to notice that its head is gone.
@@ -165,7 +165,7 @@ def test_unshared_storage_and_other_sources_are_refused_in_a_line(session: Sessi
     (line,) = [line for line in session.wrong.stdout.splitlines() if line.startswith("error: ")]
     worker = session.addresses["worker"]
     assert f"{worker} has another version of recipe-search" in line
-    assert f"/root/runs: not the same folder on {worker}" in line
+    assert f"{HOME}/runs: not the same folder on {worker}" in line
     assert "recipe-search: exit status 2, the input is wrong" in session.wrong.stdout
     assert "runs" not in session.unmade.split()
 
