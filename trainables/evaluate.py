@@ -69,9 +69,11 @@ def evaluate_task(
             continue
         batch = collate(chosen, pad_token_id(tokenizer)).to(device)
         logits = model(**batch.inputs, use_cache=False).logits
+        if not rows:
+            continue
         mask = batch.answer_mask[:, 1:]
         right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
-        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=False)):
+        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=True)):
             scores[row] = 100.0 if exact else 0.0
             if row < keep:
                 answer = logits[position, :-1][mask[position]]
@@ -117,8 +119,10 @@ def _generated_scores(
             pad_token_id=pad_token_id(tokenizer),
             synced_gpus=lockstep is not None,
         )
+        if not rows:
+            continue
         answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
-        for row, sample, answer in zip(rows, chosen, answers, strict=False):
+        for row, sample, answer in zip(rows, chosen, answers, strict=True):
             reference = tokenizer.decode(
                 sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True
             )
