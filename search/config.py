@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -328,30 +327,3 @@ class StudyConfig(_Section):
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from None
         return resolved
-
-
-def resolve_paths(config: StudyConfig, folder: Path) -> StudyConfig:
-    """Return the study with the data files' and the model's relative paths made absolute.
-
-    Args:
-        config: The study as written.
-        folder: The folder of the study file, which relative paths of data files refer to.
-    """
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else os.path.abspath(folder / path)
-
-    tasks = {
-        name: task.model_copy(
-            update={
-                "train": absolute(task.train),
-                "search": absolute(task.search),
-                "confirm": absolute(task.confirm),
-            }
-        )
-        for name, task in config.tasks.items()
-    }
-    model = config.model
-    if (folder / model.path).is_dir():
-        model = model.model_copy(update={"path": os.path.abspath(folder / model.path)})
-    return config.model_copy(update={"tasks": tasks, "model": model})

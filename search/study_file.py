@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from search.config import StudyConfig, resolve_paths
+from search.config import StudyConfig
 from search.passwords import without_password
 from spaces.nearest import did_you_mean
 
@@ -47,6 +48,33 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     for override in overrides:
         _apply_override(content, override)
     return resolve_paths(parse_study(content, str(path)), path.parent)
+
+
+def resolve_paths(config: StudyConfig, folder: Path) -> StudyConfig:
+    """Return the study with the data files' and the model's relative paths made absolute.
+
+    Args:
+        config: The study as written.
+        folder: The folder of the study file, which relative paths of data files refer to.
+    """
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else os.path.abspath(folder / path)
+
+    tasks = {
+        name: task.model_copy(
+            update={
+                "train": absolute(task.train),
+                "search": absolute(task.search),
+                "confirm": absolute(task.confirm),
+            }
+        )
+        for name, task in config.tasks.items()
+    }
+    model = config.model
+    if (folder / model.path).is_dir():
+        model = model.model_copy(update={"path": os.path.abspath(folder / model.path)})
+    return config.model_copy(update={"tasks": tasks, "model": model})
 
 
 def parse_study(content: dict[str, Any], source: str) -> StudyConfig:

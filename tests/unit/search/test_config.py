@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from search.config import StudyConfig, resolve_paths
-from search.study_file import dump_study, load_study, parse_study
+from search.config import StudyConfig
+from search.study_file import dump_study, load_study, parse_study, resolve_paths
 from spaces.space import Bounds
 from spaces.subsets import SUBSETS
 
