@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from search.tracking import prepare_store
 
@@ -55,3 +56,8 @@ def mlflow_server(folder: Path, database: Path | None = None) -> Iterator[tuple[
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait(20)
+
+
+def sqlite_address(file: Path) -> str:
+    """Return the address of a database file, whose path may hold any character."""
+    return f"sqlite:///{quote(str(file))}"

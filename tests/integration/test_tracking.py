@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import sqlalchemy
 import yaml
 from mlflow.tracking import MlflowClient
-from mlflow_server import free_port, mlflow_server
+from mlflow_server import mlflow_server, sqlite_address
 from sqlalchemy.engine import Engine
 
 from search.config import StudyConfig
@@ -98,17 +93,13 @@ class Store:
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A blank, a number sign and a percent sign: the folder's name must survive as part of an address.
     file = tmp_path_factory.mktemp("a store #1%41") / "mlflow.db"
-    prepare_store(address(file))
+    prepare_store(sqlite_address(file))
     return file
-
-
-def address(file: Path) -> str:
-    return f"sqlite:///{quote(str(file))}"
 
 
 @pytest.fixture
 def store(database: Path, request: pytest.FixtureRequest) -> Store:
-    return Store(address(database), request.node.name)
+    return Store(sqlite_address(database), request.node.name)
 
 
 class TestStudyRun:
@@ -202,6 +193,13 @@ class TestStudyRun:
             "lesson": first,
             "other": second,
         }
+
+    def test_a_deleted_experiment_is_refused(self, store: Store) -> None:
+        client = store.client
+        client.delete_experiment(client.create_experiment(store.experiment))
+        tracker = StudyTracker(store.uri, store.experiment)
+        with pytest.raises(ValueError, match="was deleted there: restore it or choose another name"):
+            tracker.start_study(study_config(), tags={}, fingerprints={})
 
 
 class TestBaseRun:
@@ -409,89 +407,6 @@ class TestFailedWrites:
         tracker.close()
         tracker.finish(True)
         assert "the end of the study came after" in tracker.warnings[0]
-
-
-class TestPrepareStore:
-    def refused(self, uri: str) -> str:
-        started = time.monotonic()
-        with pytest.raises(ValueError, match=r"tracking\.uri") as caught:
-            prepare_store(uri)
-        assert time.monotonic() - started < 10
-        message = str(caught.value)
-        assert "\n" not in message
-        return message
-
-    def test_twice_is_once(self, store: Store, database: Path) -> None:
-        before = database.read_bytes()
-        prepare_store(store.uri)
-        assert database.read_bytes() == before
-
-    def test_default_store(self, tmp_path: Path) -> None:
-        # A process of its own: a relative address belongs to the working directory.
-        code = "from search.tracking import prepare_store as p; p('sqlite:///mlflow.db'); print('made')"
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert (done.stdout, done.stderr) == ("made\n", "")
-        assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
-
-    def test_logging_levels_are_put_back(self, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.DEBUG, "mlflow.store.db.utils")
-        prepare_store(store.uri)
-        assert logging.getLogger("mlflow.store.db.utils").level == logging.DEBUG
-
-    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        uri = f"sqlite:///{tmp_path}/file/mlflow.db"
-        assert uri in self.refused(uri)
-        assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-    def test_a_database_that_cannot_be_written(self, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.chdir(database.parent)
-        # Opened read-only, since a file's mode does not bind every user.
-        assert "readonly" in self.refused(f"sqlite:///file:{database.name}?mode=ro&uri=true")
-
-    def test_a_file_that_is_no_database(self, tmp_path: Path) -> None:
-        file = tmp_path / "notes.txt"
-        file.write_text("not a database " * 100)
-        assert "file is not a database" in self.refused(f"sqlite:///{file}")
-        assert file.read_text() == "not a database " * 100
-
-    def test_a_database_of_another_version(self, database: Path, tmp_path: Path) -> None:
-        copy = tmp_path / "old.db"
-        copy.write_bytes(database.read_bytes())
-        connection = sqlite3.connect(copy)
-        with connection:
-            connection.execute("update alembic_version set version_num = '451aebb31d03'")
-        connection.close()
-        assert "mlflow db upgrade" in self.refused(f"sqlite:///{copy}")
-
-    def test_no_server(self) -> None:
-        uri = f"http://127.0.0.1:{free_port()}"
-        assert self.refused(uri) == (
-            f"tracking.uri: cannot use the MLflow store {uri}: no MLflow server answers there"
-        )
-
-    @pytest.mark.parametrize("uri", ["nonsense://somewhere", "./mlruns", "sqlite:////"])
-    def test_what_is_no_store(self, uri: str) -> None:
-        assert uri in self.refused(uri)
-
-    def test_passwords_are_not_shown(self) -> None:
-        message = self.refused(f"http://me:secret@127.0.0.1:{free_port()}")
-        assert "secret" not in message
-        assert "me:***@127.0.0.1" in message
-
-    def test_a_deleted_experiment_is_refused(self, store: Store) -> None:
-        client = store.client
-        client.delete_experiment(client.create_experiment(store.experiment))
-        tracker = StudyTracker(store.uri, store.experiment)
-        with pytest.raises(ValueError, match="was deleted there: restore it or choose another name"):
-            tracker.start_study(study_config(), tags={}, fingerprints={})
 
 
 class TestServer:

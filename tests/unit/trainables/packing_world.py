@@ -16,6 +16,17 @@ from trainables.packing import Packer
 Nodes = Mapping[str, Mapping[str, float]]
 START, CLOSE, TICK = 5.0, 2.0, 7.0  # seconds
 
+HALF = GroupShape(gpus=0.5)
+ONE = GroupShape(gpus=1)
+PAIR = GroupShape(workers=2, gpus=1)
+EIGHT = GroupShape(workers=8, gpus=1, sharded=True)
+CPU = GroupShape(cpus=2)
+SHAPES = [HALF, GroupShape(gpus=1 / 3), ONE, PAIR, EIGHT, GroupShape(gpus=2), CPU, GroupShape(workers=3)]
+
+
+def cluster(*gpus: int, cpus: float = 16) -> dict[str, dict[str, float]]:
+    return {f"node-{index}": {"CPU": cpus, "GPU": float(count)} for index, count in enumerate(gpus)}
+
 
 def gpus_of(shape: GroupShape) -> float:
     return shape.workers * shape.gpus

@@ -1,4 +1,4 @@
-"""The packer: which request gets which group. Properties hold over random clusters, mixes and orders."""
+"""The packer: which request gets which group."""
 
 from __future__ import annotations
 
@@ -7,23 +7,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packing_world import World
+from packing_world import EIGHT, HALF, ONE, PAIR, World, cluster
 
-from trainables.capacity import Capacity
 from trainables.execution import GroupShape
 from trainables.groups import Close, Grant, Start
 from trainables.packing import Packer
-
-HALF = GroupShape(gpus=0.5)
-ONE = GroupShape(gpus=1)
-PAIR = GroupShape(workers=2, gpus=1)
-EIGHT = GroupShape(workers=8, gpus=1, sharded=True)
-CPU = GroupShape(cpus=2)
-SHAPES = [HALF, GroupShape(gpus=1 / 3), ONE, PAIR, EIGHT, GroupShape(gpus=2), CPU, GroupShape(workers=3)]
-
-
-def cluster(*gpus: int, cpus: float = 16) -> dict[str, dict[str, float]]:
-    return {f"node-{index}": {"CPU": cpus, "GPU": float(count)} for index, count in enumerate(gpus)}
 
 
 def up(packer: Packer, *groups: str) -> None:
@@ -43,66 +31,6 @@ def test_a_group_that_never_served_does_not_age() -> None:
     packer.release(started.group, 1000)
     assert packer.decide(1100) == []
     assert packer.decide(1101) == [Close(started.group)]
-
-
-# ---- capacity
-
-
-@pytest.mark.parametrize(
-    ("shape", "nodes", "fits"),
-    [
-        # Three halves need two devices; 0.6 and 0.6 are more than one; three thirds are one.
-        (GroupShape(workers=3, gpus=0.5), cluster(2), True),
-        (GroupShape(workers=5, gpus=0.5), cluster(2), False),
-        (GroupShape(workers=2, gpus=0.6), cluster(1), False),
-        (GroupShape(workers=2, gpus=0.6), cluster(2), True),
-        (GroupShape(workers=3, gpus=0.6), cluster(2), False),
-        (GroupShape(workers=3, gpus=0.6), cluster(3), True),
-        # Ray would put two times 0.6 on one device of one node if it may choose the nodes.
-        (GroupShape(workers=3, gpus=0.6), cluster(1, 1, 1), False),
-        (GroupShape(workers=3, gpus=0.5), cluster(1, 1), True),
-        (GroupShape(workers=3, gpus=1 / 3), cluster(1), True),
-        (GroupShape(workers=6, gpus=1), cluster(4, 2), True),
-        # A worker of three needs them on one node: 4 + 2 hold one such worker.
-        (GroupShape(workers=2, gpus=3), cluster(4, 2), False),
-        (GroupShape(gpus=1, cpus=17), cluster(1), False),
-        (GroupShape(cpus=0.1, workers=20), cluster(0, cpus=2), True),
-        (GroupShape(cpus=0.1, workers=21), cluster(0, cpus=2), False),
-    ],
-)
-def test_workers_fit_node_by_node_and_device_by_device(
-    shape: GroupShape, nodes: dict[str, dict[str, float]], fits: bool
-) -> None:
-    assert (Capacity(nodes).find(shape) is not None) == fits
-
-
-def test_a_group_goes_where_it_leaves_whole_nodes_and_devices_free() -> None:
-    room = Capacity(cluster(0, 8, 8))
-    (first,) = room.find(HALF) or ()
-    room.take([first])
-    (second,) = room.find(HALF) or ()
-    assert first.node == second.node
-    assert first.devices == second.devices == ((0, 5000),)
-    (free,) = {"node-1", "node-2"} - {first.node}
-    assert {seat.node for seat in room.find(EIGHT) or ()} == {free}
-    (idle_hands,) = room.find(CPU) or ()
-    assert idle_hands.node == "node-0", "work without a GPU goes where there is none"
-
-
-def test_a_group_that_one_node_could_hold_is_not_spread() -> None:
-    room = Capacity(cluster(2, 2))
-    taken = room.find(ONE) or ()
-    room.take(taken)
-    (other,) = {"node-0", "node-1"} - {taken[0].node}
-    assert [seat.node for seat in room.find(PAIR) or ()] == [other] * 2
-    room.take(seats for node in [other] for seats in room.find_on(ONE, [node]) or ())
-    assert room.find(PAIR) is None
-    assert len(Capacity(cluster(1, 1)).find(PAIR) or ()) == 2
-
-
-def test_a_share_of_several_gpus_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"at most 1 or a whole number, and are 1\.5"):
-        Capacity(cluster(4)).find(GroupShape(gpus=1.5))
 
 
 # ---- single decisions
@@ -326,122 +254,3 @@ def test_groups_of_a_lost_node_move_and_idle_ones_end() -> None:
     assert packer.set_nodes(left, 2) == [Close("group-1")]
     assert packer.decide(2) == []
     assert [seat.node for seat in packer._groups["group-2"].seats] == ["new"], nodes
-
-
-# ---- properties over random clusters
-
-clusters = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 24)), min_size=1, max_size=16).map(
-    lambda nodes: {
-        f"node-{index}": {"CPU": float(cpus), "GPU": float(gpus)} for index, (gpus, cpus) in enumerate(nodes)
-    }
-)
-
-
-def fill(world: World, shapes: list[GroupShape], trials: int) -> int:
-    """Let some trials wait, and others come as these end; return how many."""
-    possible = [shape for shape in shapes if Capacity(world.nodes).find(shape) is not None]
-    if not possible:
-        return 0
-    for _ in range(trials // 2):
-        world.ask(world.chance.choice(possible), world.chance.uniform(0, 30))
-    world.follow = [
-        (world.chance.choice(possible), world.chance.uniform(0, 30)) for _ in range(trials - trials // 2)
-    ]
-    return trials
-
-
-@given(
-    nodes=clusters,
-    shapes=st.lists(st.sampled_from(SHAPES), min_size=1, max_size=5),
-    seed=st.integers(0, 10**9),
-    max_idle=st.one_of(st.none(), st.integers(0, 4)),
-    patience=st.integers(0, 6),
-    faithful=st.booleans(),
-    tells=st.booleans(),
-)
-@settings(max_examples=30, deadline=None)
-def test_every_request_is_served_however_ray_places_workers(
-    nodes: dict[str, dict[str, float]],
-    shapes: list[GroupShape],
-    seed: int,
-    max_idle: int | None,
-    patience: int,
-    faithful: bool,
-    tells: bool,
-) -> None:
-    """`World.settle` checks after each event that nothing is overbooked and nothing needlessly free."""
-    packer = Packer(nodes, max_idle=max_idle, patience=patience, start_seconds=20, idle_seconds=60)
-    world = World(nodes, packer, random.Random(seed), faithful=faithful, tells=tells)
-    world.run(until=fill(world, shapes, 60))
-    assert len(set(world.granted)) == len(world.granted)
-
-
-@given(
-    gpus=st.lists(st.integers(1, 4), min_size=1, max_size=4),
-    held=st.integers(0, 3),
-    seed=st.integers(0, 10**9),
-)
-@settings(max_examples=30, deadline=None)
-def test_no_dead_lock_when_ray_scatters_and_another_study_takes_a_share(
-    gpus: list[int], held: int, seed: int
-) -> None:
-    """Groups never say where they are; the other study ends after 100 seconds."""
-    nodes = cluster(*gpus)
-    world = World(nodes, Packer(nodes, start_seconds=10), random.Random(seed), faithful=False, tells=False)
-    for _ in range(held):
-        seats = world.free.find(ONE)
-        if seats is not None:
-            world.seats[f"other-{len(world.seats)}"] = seats
-            world.free.take(seats)
-            world.at(100, "gone", f"other-{len(world.seats) - 1}")
-    shapes = [HALF, ONE, GroupShape(gpus=max(gpus)), GroupShape(workers=max(gpus), gpus=1)]
-    world.run(until=fill(world, shapes, 40))
-
-
-@given(nodes=clusters, seed=st.integers(0, 10**9), faithful=st.booleans())
-@settings(max_examples=20, deadline=None)
-def test_every_request_is_served_while_nodes_come_and_go(
-    nodes: dict[str, dict[str, float]], seed: int, faithful: bool
-) -> None:
-    """A lost node comes back under a new name, as a spot instance does."""
-    chance = random.Random(seed)
-    packer = Packer(nodes, patience=3, start_seconds=20)
-    world = World(nodes, packer, chance, faithful=faithful)
-    trials = fill(world, [ONE, HALF, PAIR, CPU], 60)
-    for index, name in enumerate(chance.sample(sorted(nodes), k=min(3, len(nodes)))):
-        world.at(chance.uniform(0, 60), "lose", name)
-        world.at(chance.uniform(60, 120), "come", f"new-{index}")
-    world.run(until=trials)
-
-
-# ---- how busy the GPUs are
-
-
-def busy_share(patience: int, seed: int) -> tuple[float, float]:
-    """Return the GPUs' busy share while trials wait, and the longest wait in the longest trial's time.
-
-    32 GPUs on 4 nodes, 300 trials of 100 to 600 seconds, 60 at a time; a group starts within 5 seconds.
-    """
-    chance = random.Random(seed)
-    nodes = cluster(*[8] * 4, cpus=96)
-    world = World(nodes, Packer(nodes, patience=patience), chance, faithful=True)
-    shapes = chance.choices([HALF, ONE, PAIR, EIGHT], [0.3, 0.4, 0.2, 0.1], k=300)
-    trials = [(shape, chance.uniform(100, 600)) for shape in shapes]
-    for trial in trials[:60]:
-        world.ask(*trial)
-    world.follow = trials[60:]
-    world.settle()
-    while world.follow:
-        world.step()
-    return world.area / (32 * world.now), max(world.waited.values()) / 600
-
-
-def test_gpus_stay_busy_with_a_mix_of_shapes() -> None:
-    """Seeds 0 to 9 gave shares of 0.87 to 0.94 and longest waits of 2.5 to 3.1 trials.
-
-    Where nothing is ever kept for a large one, 0.98 to 1.00 of the GPUs are busy, and the longest waits are
-    up to 4.9 trials; on 64 GPUs both rules come closer to each other (0.96 and 1.00).
-    """
-    measured = [busy_share(patience=4, seed=seed) for seed in range(3)]
-    assert min(share for share, _ in measured) > 0.86
-    assert max(longest for _, longest in measured) < 3
