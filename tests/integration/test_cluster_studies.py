@@ -6,13 +6,13 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from other_cluster import other_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -43,20 +43,9 @@ STUDY: dict[str, Any] = {
 }
 
 
-@contextmanager
-def cluster(nodes: int, cores: int) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER, str(nodes), str(cores)],
-        env={**os.environ, **TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    found = next((line.split()[1] for line in process.stdout if line.startswith("address ")), None)
-    assert found, "the cluster did not start"
-    yield found
-    process.communicate(timeout=120)
+def cluster(nodes: int, cores: int) -> AbstractContextManager[str]:
+    environment = {**os.environ, **TOKEN, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return other_cluster(CLUSTER, str(nodes), str(cores), environment=environment)
 
 
 def start(folder: Path, address: str, *overrides: str) -> subprocess.Popen[str]:

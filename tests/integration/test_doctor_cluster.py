@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import yaml
+from other_cluster import other_cluster
 
 from search.checks import Check
 from search.cluster_check import check_cluster
@@ -42,20 +43,8 @@ STUDY = {
 }
 
 
-@contextmanager
-def cluster(*version: str, **environment: str) -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER, *version],
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    found = next((line.split()[1] for line in process.stdout if line.startswith("address ")), None)
-    assert found, "the cluster did not start"
-    yield found
-    process.communicate(timeout=60)
+def cluster(*version: str, **environment: str) -> AbstractContextManager[str]:
+    return other_cluster(CLUSTER, *version, environment={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")
