@@ -44,6 +44,7 @@ from tests.worlds import in_world
 from trainables.manifest import TrainableManifest, build_manifest
 from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share, layers_of, shard_model, training_forward
+from trainables.slices import live_tensors
 
 SUBSETS = ("sa_proj", "gate_up", "mlp", "llm", "full")
 SIDES = ("fsdp2", "fsdp1", "ddp")
@@ -107,8 +108,7 @@ def ours(model: nn.Module, manifest: TrainableManifest, share: Share) -> Prepare
     """Prepare a model as a study's workers do: sharded by FSDP2, or for DDP."""
     if share.sharded:
         shard_model(model, init_device_mesh("cpu", (dist.get_world_size(),)))
-    trained = {name: p for name, p in model.named_parameters() if name in set(manifest.names)}
-    optimizer = MasterAdamW(trained, weight_decay=0.0, max_grad_norm=1.0)
+    optimizer = MasterAdamW(live_tensors(model, manifest.tensors), weight_decay=0.0, max_grad_norm=1.0)
 
     def step() -> list[Tensor]:
         optimizer.take_gradients()

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from spaces.parts import Slice
+from trainables.manifest import TrainedTensor
 from trainables.safetensors_stream import Checkpoint, write_safetensors
+from trainables.slices import live_tensors
 
 PARAMETER = "parameter/"
 DELTA_FILE = "delta.safetensors"
@@ -111,7 +113,7 @@ def keep_parameters_only(path: Path) -> None:
 
 
 def _parameters(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's trained parameters by their names in the model."""
+    """Return a checkpoint's trained parameters by their keys: see `TrainableManifest.tensors`."""
     checkpoint = Checkpoint(path)
     return {
         name.removeprefix(PARAMETER): checkpoint[name] for name in checkpoint if name.startswith(PARAMETER)
@@ -121,8 +123,9 @@ def _parameters(path: Path) -> dict[str, Tensor]:
 def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint: str, folder: Path) -> None:
     """Write a trial's trained parameters and what they belong to.
 
-    `delta.safetensors` holds the trained parameters' new values (not differences, which would round), each
-    under its name in the model; all other parameters are the base's.
+    `delta.safetensors` holds the trained elements' new values (not differences, which would round): a
+    parameter's under its name in the model, a slice's under the key that the manifest describes. All other
+    elements are the base's.
 
     Args:
         checkpoint: The trial's last checkpoint.
@@ -154,7 +157,8 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
         CheckpointError: A file is missing or damaged, or the tensors do not fit the model.
     """
     try:
-        checksum = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))["sha256"]
+        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        checksum, tensors = description["sha256"], _tensors(description)
         content = (folder / DELTA_FILE).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
@@ -164,12 +168,17 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
         delta = load_file(folder / DELTA_FILE)
     except SafetensorError as error:
         raise CheckpointError(f"{folder / DELTA_FILE} is not a safetensors file: {error}") from None
-    parameters = dict(model.named_parameters())
-    for name, tensor in delta.items():
-        if name not in parameters or parameters[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{folder / DELTA_FILE}: tensor {name!r} {tuple(tensor.shape)} does not fit"
-            )
-    with torch.no_grad():
-        for name, tensor in delta.items():
-            parameters[name].copy_(tensor)
+    names = {name for name, _ in model.named_parameters()}
+    there = live_tensors(model, (tensor for tensor in tensors if tensor.name in names))
+    for key, tensor in delta.items():
+        if key not in there or there[key].value.shape != tensor.shape:
+            raise CheckpointError(f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit")
+    for key, tensor in delta.items():
+        there[key].copy_(tensor)
+
+
+def _tensors(description: Mapping[str, Any]) -> list[TrainedTensor]:
+    return [
+        TrainedTensor(each["key"], each["name"], None if each["slice"] is None else Slice(**each["slice"]))
+        for each in description["tensors"]
+    ]

@@ -52,11 +52,13 @@ PLACES: Final = {
     "vision.mlp": (_VISION, 3),
     "projector": (_PROJECTOR, 0),
     "embed": (_LANGUAGE, 0),
+    "position": (_LANGUAGE, 0),
     "norm": (_LANGUAGE, 1),
     "attn.q": (_LANGUAGE, 2),
     "attn.k": (_LANGUAGE, 2),
     "attn.v": (_LANGUAGE, 2),
     "attn.o": (_LANGUAGE, 3),
+    "mlp.router": (_LANGUAGE, 4),
     "mlp.gate": (_LANGUAGE, 4),
     "mlp.up": (_LANGUAGE, 4),
     "mlp.down": (_LANGUAGE, 5),
@@ -107,10 +109,10 @@ class TrainingFlops:
     def __init__(
         self, parameters: TrainableManifest, trained: TrainableManifest, *, recomputed: bool = False
     ) -> None:
-        names = set(trained.names)
+        names = {(p.name, p.role) for p in trained.parameters}
         self._products = list(_products(parameters, names))
         self._trained = sorted(
-            _depth(p, index) for index, p in enumerate(parameters.parameters) if p.name in names
+            _depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names
         )
         self._recomputed = recomputed
         self._last = _last_of_layers(self._products) if recomputed else {}
@@ -167,7 +169,7 @@ def flops_of_steps(
     )
 
 
-def _products(parameters: TrainableManifest, trained: set[str]) -> list[_Product]:
+def _products(parameters: TrainableManifest, trained: set[tuple[str, str]]) -> list[_Product]:
     found: list[_Product] = []
     attentions: dict[tuple[int, int], _Product] = {}
     table: TrainedParameter | None = None
@@ -177,16 +179,16 @@ def _products(parameters: TrainableManifest, trained: set[str]) -> list[_Product
         if p.role == "embed":
             table = p
         # Tables of words and of positions are looked up.
-        if len(p.shape) < 2 or (p.role in {"embed", "vision.embed"} and not convolution):
+        if len(p.shape) < 2 or (p.role in {"embed", "position", "vision.embed"} and not convolution):
             continue
-        found.append(_Product(depth, p.count, trained=p.name in trained, convolution=convolution))
+        found.append(_Product(depth, p.count, trained=(p.name, p.role) in trained, convolution=convolution))
         if p.role in _ATTENTION_ENDS and depth.layer >= 0:
             # It comes after queries, keys and values, and before what ends the attention.
             after = Depth(depth.part, depth.layer, PLACES["attn.q"][1], 1)
             attentions[depth.part, depth.layer] = _Product(after, p.shape[1], quadratic=True)
     if table is not None and not any(p.role == "head" for p in parameters.parameters):
         # The head is the table of words, transposed.
-        found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=table.name in trained))
+        found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=(table.name, table.role) in trained))
     return [*found, *attentions.values()]
 
 

@@ -23,6 +23,7 @@ from trainables.manifest import TrainableManifest
 from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share, training_forward
 from trainables.recompute import recomputed_activations
+from trainables.slices import live_tensors
 
 
 class TrialFailed(RuntimeError):
@@ -124,7 +125,7 @@ def fine_tune(
     names = set(manifest.names)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
-    trained = {name: p for name, p in model.named_parameters() if name in names}
+    trained = live_tensors(model, manifest.tensors)
     optimizer = MasterAdamW(trained, weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm)
     start = 0
     if resume is not None:

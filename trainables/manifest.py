@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from spaces.families import assign_roles, family_of
-from spaces.subsets import roles_of
+from spaces.families import numbers_of, role_map_of
+from spaces.parts import Part, Slice
+from spaces.role_map import assign_parts
+from spaces.selected import selected_parts
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedParameter:
-    """One trained parameter.
+    """One trained parameter, or one role's slice of a fused one.
 
     Attributes:
-        name: Its name in the model.
+        name: The parameter's name in the model.
         role: What it is for.
         layer: Index of its layer, or None outside the layers.
-        shape: Its shape.
-        count: Number of elements.
-        bytes: Size in memory, in the model's dtype.
+        shape: Shape of the whole parameter.
+        count: Number of trained elements.
+        bytes: Their size in memory, in the model's dtype.
+        slice: Which of the elements are meant; None is all of them.
     """
 
     name: str
@@ -32,6 +36,22 @@ class TrainedParameter:
     shape: tuple[int, ...]
     count: int
     bytes: int
+    slice: Slice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedTensor:
+    """What the optimiser handles as one tensor.
+
+    Attributes:
+        key: Its name in checkpoints: the parameter's, or `<parameter>[<role>]` for a slice.
+        name: The parameter's name in the model.
+        slice: The trained elements; None is all of them.
+    """
+
+    key: str
+    name: str
+    slice: Slice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +60,9 @@ class TrainableManifest:
 
     Attributes:
         model_type: The model configuration's `model_type`.
-        family: Name of the family whose role map applied.
-        subset: Name of the subset.
+        family: Name of the role map that applied.
+        subset: The subset.
+        layers: The layers that it is limited to.
         parameters: The trained parameters, in the model's order.
         total: Number of elements of all the model's parameters.
     """
@@ -49,13 +70,26 @@ class TrainableManifest:
     model_type: str
     family: str
     subset: str
+    layers: str = "all"
     parameters: tuple[TrainedParameter, ...]
     total: int
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the trained parameters."""
-        return tuple(parameter.name for parameter in self.parameters)
+        """Names of the parameters that are trained, whole or in part."""
+        return tuple(dict.fromkeys(parameter.name for parameter in self.parameters))
+
+    @property
+    def tensors(self) -> tuple[TrainedTensor, ...]:
+        """What the optimiser handles; a parameter of which all slices are trained is one tensor."""
+        counts = self.count_by_name()
+        tensors = (
+            TrainedTensor(p.name, p.name)
+            if counts[p.name] == math.prod(p.shape)
+            else TrainedTensor(f"{p.name}[{p.role}]", p.name, p.slice)
+            for p in self.parameters
+        )
+        return tuple(dict.fromkeys(tensors))
 
     @property
     def count(self) -> int:
@@ -64,13 +98,19 @@ class TrainableManifest:
 
     @property
     def bytes(self) -> int:
-        """Size of the trained parameters in the model's dtype."""
+        """Size of the trained elements in the model's dtype."""
         return sum(parameter.bytes for parameter in self.parameters)
 
     @property
     def share(self) -> float:
         """Trained elements over all elements, in [0, 1]."""
         return self.count / self.total
+
+    @property
+    def cut(self) -> dict[str, tuple[int, int]]:
+        """Name -> trained elements and all elements, of each parameter that is trained in part."""
+        counts, sizes = self.count_by_name(), {p.name: math.prod(p.shape) for p in self.parameters}
+        return {name: (counts[name], size) for name, size in sizes.items() if counts[name] < size}
 
     def count_by_role(self) -> dict[str, int]:
         """Return role -> number of trained elements."""
@@ -79,59 +119,66 @@ class TrainableManifest:
             counts[parameter.role] += parameter.count
         return dict(counts)
 
+    def count_by_name(self) -> dict[str, int]:
+        """Return parameter's name -> number of trained elements."""
+        counts: Counter[str] = Counter()
+        for parameter in self.parameters:
+            counts[parameter.name] += parameter.count
+        return dict(counts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain values, ready for JSON."""
         return {
             "model_type": self.model_type,
             "family": self.family,
             "subset": self.subset,
+            "layers": self.layers,
             "trained": self.count,
             "total": self.total,
             "share": self.share,
             "bytes": self.bytes,
             "by_role": self.count_by_role(),
             "parameters": [dataclasses.asdict(parameter) for parameter in self.parameters],
+            "tensors": [dataclasses.asdict(tensor) for tensor in self.tensors],
         }
 
 
-def build_manifest(model: nn.Module, subset: str) -> TrainableManifest:
+def build_manifest(model: nn.Module, subset: str, layers: str = "all") -> TrainableManifest:
     """Return what a subset trains on a model, which may lie on the meta device.
 
     Args:
         model: A transformers model; a tied weight counts once, under its first name.
-        subset: Name of the subset.
+        subset: The subset.
+        layers: The layers that it is limited to.
 
     Raises:
-        ValueError: The architecture or the subset is unknown, a parameter has no role, or the subset
-            matches no parameter of this model.
+        ValueError: The architecture, the subset or the layers are unknown, a parameter has no role, or the
+            subset matches no parameter of this model.
     """
-    model_type = model.config.model_type
-    family = family_of(model_type)
-    roles = roles_of(subset)
+    config = model.config.to_dict()
+    role_map = role_map_of(config)
     named = dict(model.named_parameters())
-    assignments = assign_roles(named, family)
-    trained = tuple(
-        TrainedParameter(
-            name=name,
-            role=assignments[name].role,
-            layer=assignments[name].layer,
-            shape=tuple(parameter.shape),
-            count=parameter.numel(),
-            bytes=parameter.numel() * parameter.element_size(),
-        )
-        for name, parameter in named.items()
-        if assignments[name].role in roles
-    )
-    if not trained:
-        present = sorted({assignment.role for assignment in assignments.values()})
-        raise ValueError(
-            f"subset {subset!r} matches no parameter of this {model_type!r} model, "
-            f"whose roles are: {', '.join(present)}"
-        )
+    shapes = {name: tuple(parameter.shape) for name, parameter in named.items()}
+    parts = assign_parts(shapes, role_map, numbers_of(config))
     return TrainableManifest(
-        model_type=model_type,
-        family=family.name,
+        model_type=config["model_type"],
+        family=role_map.name,
         subset=subset,
-        parameters=trained,
+        layers=layers,
+        parameters=tuple(
+            _trained(part, named[part.name].element_size()) for part in selected_parts(parts, subset, layers)
+        ),
         total=sum(parameter.numel() for parameter in named.values()),
+    )
+
+
+def _trained(part: Part, item_size: int) -> TrainedParameter:
+    return TrainedParameter(
+        name=part.name,
+        role=part.role,
+        layer=part.layer,
+        shape=part.shape,
+        count=part.count,
+        bytes=part.count * item_size,
+        slice=part.slice,
     )

@@ -149,7 +149,7 @@ class Estimator:
         if load.workers == 1:
             return 0
         size = _item_bytes(manifest)
-        counts = {parameter.name: parameter.count for parameter in manifest.parameters}
+        counts = manifest.count_by_name()
         if not load.sharded:
             # DDP averages a bucket in fp32; one is at least as large as the largest parameter.
             return max(25 * 1024**2 // size, *counts.values()) * (4 if size == 4 else 8)
@@ -162,7 +162,9 @@ class Estimator:
         (outside, outside_gradient), *layers = gathered
         weights = max((weight for weight, _ in layers), default=0)
         gradient = max((gradient for _, gradient in layers), default=0)
-        return outside + outside_gradient + 2 * weights + gradient
+        # A parameter that is trained in part is gathered with its gradient to be cut.
+        cut = 2 * size * max((whole for _, whole in manifest.cut.values()), default=0)
+        return outside + outside_gradient + 2 * weights + gradient + cut
 
     def _measure_training(self, trained: frozenset[str], batch: int, checkpointing: bool) -> tuple[int, bool]:
         try:
@@ -201,11 +203,20 @@ def state_bytes(manifest: TrainableManifest, load: Load) -> dict[str, int]:
     | `gradients`  | trained ones  | 4          | 2 + 4 (added up in fp32) |
     | `optimizer`  | trained ones  | 4 + 4      | 4 (master) + 4 + 4       |
 
-    A replica is held by every worker, a sharded model by all of them together.
+    A parameter that is trained in part has a whole gradient in the model's type, and a master of the trained
+    elements in any type, with a gradient in fp32. A replica is held by every worker, a sharded model by all
+    of them together.
     """
     size = _item_bytes(manifest)
     parts = {"weights": size * manifest.total}
     parts |= {part: count * manifest.count for part, count in BYTES_PER_TRAINED[size].items()}
+    cut = manifest.cut.values()
+    own, whole = sum(count for count, _ in cut), sum(size for _, size in cut)
+    if size == 4:
+        parts["gradients"] += 4 * whole
+        parts["optimizer"] += 4 * own
+    else:
+        parts["gradients"] += size * (whole - own)
     shards = load.workers if load.sharded else 1
     return {part: math.ceil(count / shards) for part, count in parts.items()}
 

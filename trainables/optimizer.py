@@ -3,7 +3,8 @@
 A step of AdamW moves a weight by about the learning rate. bfloat16 has 8 significant bits: a weight of 1
 moves in steps of 2^-8 = 0.4 % at least, so most steps of fine-tuning would be rounded away. Trained
 parameters of such a model therefore have a master in fp32, which accumulates gradients and takes the steps
-(Micikevicius et al., arXiv 1710.03740); the model's own parameter is the master rounded.
+(Micikevicius et al., arXiv 1710.03740); the model's own parameter is the master rounded. So has a slice of a
+parameter, whatever its type: nothing that AdamW does can reach the parameter's other elements.
 """
 
 from __future__ import annotations
@@ -14,37 +15,38 @@ import torch
 from torch import Tensor, nn
 
 from trainables.parallel import laid_out_like
+from trainables.slices import LiveTensor
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class MasterAdamW:
-    """AdamW with fp32 masters where the model's parameters are not fp32.
+    """AdamW with fp32 masters of slices, and of parameters that are not fp32.
 
     Args:
-        trained: The trained parameters by name; what belongs to a sharded one is sharded too.
+        trained: Key -> what is trained; what belongs to a sharded parameter is sharded too.
         weight_decay: Decoupled weight decay.
         max_grad_norm: Gradients are scaled down to this global L2 norm; 0 switches clipping off.
     """
 
-    def __init__(self, trained: Mapping[str, nn.Parameter], *, weight_decay: float, max_grad_norm: float):
+    def __init__(self, trained: Mapping[str, LiveTensor], *, weight_decay: float, max_grad_norm: float):
         self._trained = dict(trained)
         self._max_grad_norm = max_grad_norm
-        self._masters: dict[str, Tensor] = {
-            name: p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
-            for name, p in self._trained.items()
-        }
+        self._masters: dict[str, Tensor] = {key: _master_of(live) for key, live in self._trained.items()}
         self._adamw = torch.optim.AdamW(self._masters.values(), weight_decay=weight_decay, fused=True)
 
     def take_gradients(self) -> None:
         """Add the gradients of a backward pass to the masters' and free them in the model."""
-        for name, parameter in self._trained.items():
-            master = self._masters[name]
-            if master is parameter or parameter.grad is None:
-                continue
-            gradient = parameter.grad.float()
-            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-            parameter.grad = None
+        taken = [(live, self._masters[key]) for key, live in self._trained.items()]
+        taken = [(live, master) for live, master in taken if master is not live.parameter]
+        for live, master in taken:
+            if (gradient := live.gradient) is not None:
+                # A copy: a view of a slice would keep the whole gradient, and AdamW wants it contiguous.
+                gradient = gradient.to(torch.float32, copy=True).contiguous()
+                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+        # Several slices may take theirs of one parameter's gradient.
+        for live, _ in taken:
+            live.parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
@@ -58,15 +60,15 @@ class MasterAdamW:
         self._round_into_model()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the live tensors to go on from: `parameter/<name>`, `master/<name>` if any, moments."""
+        """Return the live tensors to go on from: `parameter/<key>`, `master/<key>` if it differs, moments."""
         state = {}
-        for name, parameter in self._trained.items():
-            master = self._masters[name]
-            state[f"parameter/{name}"] = parameter.detach()
-            if master is not parameter:
-                state[f"master/{name}"] = master.detach()
-            for key, moment in self._adamw.state.get(master, {}).items():
-                state[f"{key}/{name}"] = moment
+        for key, live in self._trained.items():
+            master = self._masters[key]
+            state[f"parameter/{key}"] = live.value
+            if live.parameter.dtype != torch.float32:
+                state[f"master/{key}"] = master.detach()
+            for name, moment in self._adamw.state.get(master, {}).items():
+                state[f"{name}/{key}"] = moment
         return state
 
     @torch.no_grad()
@@ -76,23 +78,29 @@ class MasterAdamW:
         Args:
             state: The tensors, whole.
         """
-        for name, parameter in self._trained.items():
-            master = self._masters[name]
-            key = f"parameter/{name}" if master is parameter else f"master/{name}"
-            master.copy_(laid_out_like(state[key], master))
+        for key, live in self._trained.items():
+            master = self._masters[key]
+            kept = "parameter" if live.parameter.dtype == torch.float32 else "master"
+            master.copy_(laid_out_like(state[f"{kept}/{key}"], master))
             moments = {
                 # The number of steps is a scalar, which each process has.
-                moment: state[f"{moment}/{name}"].to(master.device, copy=True)
+                moment: state[f"{moment}/{key}"].to(master.device, copy=True)
                 if moment == "step"
-                else laid_out_like(state[f"{moment}/{name}"], master)
+                else laid_out_like(state[f"{moment}/{key}"], master)
                 for moment in _MOMENTS
-                if f"{moment}/{name}" in state
+                if f"{moment}/{key}" in state
             }
             if moments:
                 self._adamw.state[master] = moments
         self._round_into_model()
 
     def _round_into_model(self) -> None:
-        for name, parameter in self._trained.items():
-            if self._masters[name] is not parameter:
-                parameter.copy_(self._masters[name])
+        for key, live in self._trained.items():
+            if self._masters[key] is not live.parameter:
+                live.copy_(self._masters[key])
+
+
+def _master_of(live: LiveTensor) -> Tensor:
+    if live.slice is None and live.parameter.dtype == torch.float32:
+        return live.parameter
+    return live.value.float().clone(memory_format=torch.contiguous_format).requires_grad_()

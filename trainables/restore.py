@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from trainables.manifest import TrainableManifest
+from trainables.slices import live_tensors
 
 
 @contextmanager
 def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Iterator[nn.Module]:
-    """Lend a model for training; on leaving, copy the trained parameters back and reset all flags.
+    """Lend a model for training; on leaving, copy the trained elements back and reset all flags.
 
-    Only the trained parameters are copied, so the cost follows the recipe and not the model. Evaluation
+    Only the trained elements are copied, so the cost follows the recipe and not the model. Evaluation
     mode, `requires_grad`, gradients and the random generators' states come back too.
 
     Args:
@@ -25,8 +26,8 @@ def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Ite
         manifest: What will be trained.
         seed: Seeds torch, numpy and Python for the time of the loan.
     """
-    parameters = dict(model.named_parameters())
-    saved = {name: parameters[name].detach().clone() for name in manifest.names}
+    trained = live_tensors(model, manifest.tensors).values()
+    saved = [(live, live.value.clone()) for live in trained]
     random_states = (random.getstate(), np.random.get_state())
     cuda_devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=cuda_devices):
@@ -36,10 +37,9 @@ def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Ite
         try:
             yield model
         finally:
-            with torch.no_grad():
-                for name, original in saved.items():
-                    parameters[name].copy_(original)
-            for parameter in parameters.values():
+            for live, original in saved:
+                live.copy_(original)
+            for parameter in model.parameters():
                 parameter.grad = None
                 parameter.requires_grad_(False)
             model.eval()

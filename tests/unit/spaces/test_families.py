@@ -22,8 +22,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from spaces.families import FAMILIES, Assignment, Family, assign_roles, family_of
-from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES, VISION
+from spaces.families import numbers_of, role_map_of
+from spaces.parts import Part
+from spaces.role_map import RoleMap, assign_parts
+from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES
 from spaces.subsets import SUBSETS, roles_of
 
 TEXT = {"llama": LlamaConfig, "qwen2": Qwen2Config, "mistral": MistralConfig}
@@ -63,8 +65,10 @@ def llava(kind: str, layers: int, vision_layers: int = 2, **changes: Any) -> Pre
         return LlavaForConditionalGeneration(config)
 
 
-def assigned(model: PreTrainedModel) -> dict[str, Assignment]:
-    return assign_roles((name for name, _ in model.named_parameters()), family_of(model.config.model_type))
+def assigned(model: PreTrainedModel) -> dict[str, Part]:
+    config = model.config.to_dict()
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return {part.name: part for part in assign_parts(shapes, role_map_of(config), numbers_of(config))}
 
 
 def trained(model: PreTrainedModel, subset: str) -> set[str]:
@@ -117,7 +121,7 @@ class TestPartition:
         assert counts["vision.embed"] == 3
         assert counts["attn.o"] == layers
         assert counts["head"] == 1
-        assert set(counts) == set(ROLES)
+        assert set(counts) == set(ROLES) - {"position", "mlp.router"}
 
     @pytest.mark.parametrize("attention_bias", [True, False])
     def test_of_llama_with_biases(self, attention_bias: bool) -> None:
@@ -171,17 +175,21 @@ class TestWhichParameters:
         language = {a.layer for a in roles.values() if a.role in ATTENTION}
         vision = {a.layer for a in roles.values() if a.role == "vision.attn"}
         assert (language, vision) == (set(range(11)), {0, 1})
-        assert roles["lm_head.weight"] == Assignment("head", None)
-        assert roles["model.language_model.norm.weight"] == Assignment("norm", None)
+        assert roles["lm_head.weight"] == Part("lm_head.weight", "head", None, (32, 16))
+        norm = "model.language_model.norm.weight"
+        assert roles[norm] == Part(norm, "norm", None, (16,))
+
+
+LLAMA = role_map_of({"model_type": "llama"})
 
 
 class TestWrongNames:
     def test_a_parameter_without_a_role(self) -> None:
         names = ["lm_head.weight", *(f"model.layers.{i}.adapter.weight" for i in range(7))]
         with pytest.raises(ValueError, match="gives no role") as caught:
-            assign_roles(names, FAMILIES["llama"])
+            assign_parts(dict.fromkeys(names, (2, 2)), LLAMA, {})
         assert str(caught.value) == (
-            "family 'llama' gives no role to 7 parameter(s): model.layers.0.adapter.weight, "
+            "role map 'llama' gives no role to 7 parameter(s): model.layers.0.adapter.weight, "
             "model.layers.1.adapter.weight, model.layers.2.adapter.weight, model.layers.3.adapter.weight, "
             "model.layers.4.adapter.weight and 2 more"
         )
@@ -189,41 +197,23 @@ class TestWrongNames:
     @pytest.mark.parametrize(
         "name", ["xlm_head.weight", "lm_head.weights", "model.layers.x.mlp.up_proj.weight", "lm_head_weight"]
     )
-    def test_patterns_match_whole_names(self, name: str) -> None:
+    def test_templates_match_whole_names(self, name: str) -> None:
         with pytest.raises(ValueError, match="gives no role to 1 parameter"):
-            assign_roles([name], FAMILIES["llama"])
+            assign_parts({name: (2, 2)}, LLAMA, {})
 
     def test_two_roles_for_one_parameter(self) -> None:
-        family = Family(
-            name="twofold",
-            model_types=frozenset({"twofold"}),
-            patterns={"embed": (r"wte\..*",), "head": (r".*\.weight",)},
-        )
-        with pytest.raises(ValueError, match="several roles") as caught:
-            assign_roles(["wte.weight"], family)
-        assert "['embed', 'head']" in str(caught.value)
+        twofold = RoleMap(name="twofold", roles={"embed": ("wte.*",), "head": ("{wte|lm}.weight",)})
+        with pytest.raises(ValueError, match=r"'wte.weight' matches several roles of 'twofold'.*embed.*head"):
+            assign_parts({"wte.weight": (2, 2)}, twofold, {})
 
-    def test_two_patterns_of_one_role_are_one_role(self) -> None:
-        family = Family(
-            name="same", model_types=frozenset({"same"}), patterns={"head": (r"a\..*", r".*\.weight")}
-        )
-        assert assign_roles(["a.weight"], family) == {"a.weight": Assignment("head", None)}
+    def test_an_unknown_model_type(self) -> None:
+        with pytest.raises(ValueError, match="no family covers model type 'lama': did you mean 'llama'"):
+            role_map_of({"model_type": "lama"})
 
-    def test_unknown_model_type(self) -> None:
-        with pytest.raises(ValueError, match=r"no family covers model type 'lava': did you mean 'llava'\?"):
-            family_of("lava")
+    def test_an_unknown_role(self) -> None:
+        with pytest.raises(ValueError, match=r"unknown role 'attn\.w': did you mean 'attn"):
+            RoleMap(name="wrong", roles={"attn.w": ("w",)})
 
-    @pytest.mark.parametrize("model_type", ["llava", "llama", "qwen2", "mistral"])
-    def test_known_model_types(self, model_type: str) -> None:
-        assert model_type in family_of(model_type).model_types
-
-
-def test_no_model_type_has_two_families() -> None:
-    types = [model_type for family in FAMILIES.values() for model_type in family.model_types]
-    assert len(types) == len(set(types))
-
-
-def test_families_speak_of_known_roles() -> None:
-    for family in FAMILIES.values():
-        assert set(family.patterns) <= set(ROLES)
-    assert set(VISION) < set(FAMILIES["llava"].patterns)
+    def test_an_unknown_placeholder(self) -> None:
+        with pytest.raises(ValueError, match=r"'\{index\}' is neither '\{layer\}' nor a choice"):
+            RoleMap(name="wrong", roles={"attn.q": ("layers.{index}.q",)})

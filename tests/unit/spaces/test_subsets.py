@@ -17,7 +17,7 @@ from spaces.subsets import SUBSETS, roles_of
         ("vo", [{"attn.v"}, {"attn.o"}]),
         ("mlp", ["gate_up", "down"]),
         ("sa_gate_up", ["sa_proj", "gate_up"]),
-        ("llm", ["sa_proj", "mlp", {"norm"}, {"embed"}, {"head"}]),
+        ("llm", ["sa_proj", "mlp", {"mlp.router"}, {"norm"}, {"embed"}, {"position"}, {"head"}]),
     ],
 )
 def test_a_whole_is_its_parts_and_they_do_not_overlap(whole: str, parts: list[str | set[str]]) -> None:

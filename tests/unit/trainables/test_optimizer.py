@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.optimizer import MasterAdamW
+from trainables.slices import LiveTensor
 
 
 def parameter(value: list[float], dtype: torch.dtype) -> nn.Parameter:
@@ -12,7 +13,9 @@ def parameter(value: list[float], dtype: torch.dtype) -> nn.Parameter:
 
 
 def adamw(trained: dict[str, nn.Parameter], max_grad_norm: float = 0.0) -> MasterAdamW:
-    return MasterAdamW(trained, weight_decay=0.0, max_grad_norm=max_grad_norm)
+    return MasterAdamW(
+        {name: LiveTensor(p) for name, p in trained.items()}, weight_decay=0.0, max_grad_norm=max_grad_norm
+    )
 
 
 def backward(trained: nn.Parameter, gradient: float) -> None:
@@ -98,7 +101,8 @@ def test_goes_on_bit_for_bit_and_leaves_the_state_alone(dtype: torch.dtype) -> N
 
 def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     idle, busy = parameter([1.0], torch.bfloat16), parameter([1.0], torch.bfloat16)
-    optimizer = MasterAdamW({"idle": idle, "busy": busy}, weight_decay=0.5, max_grad_norm=1.0)
+    live = {"idle": LiveTensor(idle), "busy": LiveTensor(busy)}
+    optimizer = MasterAdamW(live, weight_decay=0.5, max_grad_norm=1.0)
     backward(busy, 1.0)
     optimizer.take_gradients()
     optimizer.step(0.1)
