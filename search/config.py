@@ -292,10 +292,10 @@ class StudyConfig(_Section):
             learning_rate_of={s: Bounds(*bounds) for s, bounds in self.space.learning_rate_of.items()},
             warmup_ratio=self.space.warmup_ratio,
             steps=self.training.steps,
-            batch_size=self.training.batch_size,
-            schedule=self.training.schedule,
-            weight_decay=self.training.weight_decay,
-            max_grad_norm=self.training.max_grad_norm,
+            batch_size=(self.training.batch_size,),
+            schedule=(self.training.schedule,),
+            weight_decay=(self.training.weight_decay,),
+            max_grad_norm=(self.training.max_grad_norm,),
         )
 
     def queued_presets(self) -> dict[str, dict[str, Any]]:

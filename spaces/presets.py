@@ -5,9 +5,10 @@ The subsets compared in "How to Teach Large Multimodal Models New Skills" (arXiv
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from spaces.space import RecipeSpace
+from spaces.space import Bounds, RecipeSpace
 
 PRESETS: Final[dict[str, str]] = {
     "paper_full": "full",
@@ -35,10 +36,29 @@ def preset_params(space: RecipeSpace, learning_rate: float | None = None) -> dic
     for name, subset in PRESETS.items():
         if subset not in space.subsets:
             continue
-        bounds = space.bounds(subset)
-        rate = bounds.middle if learning_rate is None else min(max(learning_rate, bounds.low), bounds.high)
-        params: dict[str, Any] = {"subset": subset, "learning_rate": rate}
-        if len(space.warmup_ratio) > 1:
-            params["warmup_ratio"] = space.warmup_ratio[0]
-        queued[name] = params
+        drawn = _Drawn({"subset": subset}, learning_rate)
+        space.suggest(drawn)
+        queued[name] = drawn.params
     return queued
+
+
+class _Drawn:
+    """A trial that draws what a preset wants; what the space does not offer is its first value.
+
+    It names exactly what the space searches for that recipe, or the sampler would draw the rest anew.
+    """
+
+    def __init__(self, wanted: Mapping[str, Any], learning_rate: float | None) -> None:
+        self._wanted = wanted
+        self._learning_rate = learning_rate
+        self.params: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        wanted = self._wanted.get(name)
+        self.params[name] = wanted if wanted in choices else choices[0]
+        return self.params[name]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        rate = self._learning_rate
+        self.params[name] = Bounds(low, high).middle if rate is None else min(max(rate, low), high)
+        return self.params[name]

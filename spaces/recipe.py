@@ -8,11 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from spaces.layers import check_layers
 from spaces.nearest import did_you_mean
 from spaces.subsets import roles_of
 
 Schedule = Literal["cosine", "linear", "constant"]
-SCHEDULES: Final = ("cosine", "linear", "constant")
+SCHEDULES: Final[tuple[Schedule, ...]] = ("cosine", "linear", "constant")
+Method = Literal["selective", "lora"]
+METHODS: Final[tuple[Method, ...]] = ("selective", "lora")
+LoraVariant = Literal["lora", "rslora", "dora"]
+LORA_VARIANTS: Final[tuple[LoraVariant, ...]] = ("lora", "rslora", "dora")
+
+
+def variant_of(subset: str, method: str) -> str:
+    """Return the key by which a recipe's memory is planned; see `Recipe.variant`."""
+    return subset if method == "selective" else f"{subset}/{method}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +30,9 @@ class Recipe:
     """One way of fine-tuning, complete but for model, data and seed.
 
     Attributes:
-        subset: Name of the subset whose own weights are trained.
+        subset: What is trained: a subset, or an expression such as `sa_proj+gate_up`; see `spaces.subsets`.
+        layers: The layers outside of which nothing is trained, or `all`; see `spaces.layers`.
+        method: Whether the subset's own weights are trained, or low-rank adapters on them (LoRA).
         learning_rate: Peak step size of AdamW.
         steps: Optimiser steps.
         batch_size: Samples per optimiser step, over all workers.
@@ -28,9 +40,19 @@ class Recipe:
         schedule: What the learning rate does after the warm-up: falls to 0 by a cosine or a line, or stays.
         weight_decay: AdamW's decoupled weight decay.
         max_grad_norm: Gradients are scaled down to this global L2 norm; 0 switches clipping off.
+        lora_rank: Rank of the adapters. This and the other fields of LoRA are None for any other method.
+        lora_alpha: An adapter's product is scaled by this over the rank, for rsLoRA over its square root.
+        lora_dropout: Share of an adapter's inputs that are set to zero in training, in [0, 1).
+        lora_variant: Which adapters: LoRA (arXiv 2106.09685), rsLoRA (2312.03732) or DoRA (2402.09353).
+        lwf_weight: Weight of the distillation from the base (LwF, arXiv 1606.09282) in the loss; 0 is off.
+        lwf_temperature: Temperature of that distillation.
+        l2sp_weight: Strength of the pull back to the base's weights (L2-SP, arXiv 1802.01483); 0 is off.
+        replay_ratio: Share of each batch that is drawn from replay samples, in [0, 1).
     """
 
     subset: str
+    layers: str = "all"
+    method: Method = "selective"
     learning_rate: float
     steps: int
     batch_size: int
@@ -38,24 +60,57 @@ class Recipe:
     schedule: Schedule = "cosine"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    lora_dropout: float | None = None
+    lora_variant: LoraVariant | None = None
+    lwf_weight: float = 0.0
+    lwf_temperature: float = 2.0
+    l2sp_weight: float = 0.0
+    replay_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every field; the message names it, the rule and the value."""
         roles_of(self.subset)
-        _require(
-            math.isfinite(self.learning_rate) and self.learning_rate > 0,
-            "learning_rate",
-            self.learning_rate,
-            "above 0",
-        )
-        _require(self.steps >= 1, "steps", self.steps, "at least 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        _require(0 <= self.warmup_ratio < 1, "warmup_ratio", self.warmup_ratio, "in [0, 1)")
-        for name in ("weight_decay", "max_grad_norm"):
+        check_layers(self.layers)
+        _one_of("method", self.method, METHODS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        for name in ("learning_rate", "lwf_temperature"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value > 0, name, value, "above 0")
+        for name in ("steps", "batch_size"):
+            value = getattr(self, name)
+            _require(value >= 1, name, value, "at least 1")
+        for name in ("warmup_ratio", "replay_ratio"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, name, value, "in [0, 1)")
+        for name in ("weight_decay", "max_grad_norm", "lwf_weight", "l2sp_weight"):
             value = getattr(self, name)
             _require(math.isfinite(value) and value >= 0, name, value, "at least 0 and finite")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}: {did_you_mean(self.schedule, SCHEDULES)}")
+        self._check_lora()
+
+    def _check_lora(self) -> None:
+        rank, alpha, dropout = self.lora_rank, self.lora_alpha, self.lora_dropout
+        if self.method != "lora":
+            for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_variant"):
+                value = getattr(self, name)
+                _require(value is None, name, value, f"left out with the method {self.method!r}")
+            return
+        _require(rank is not None and rank >= 1, "lora_rank", rank, "at least 1")
+        _require(
+            alpha is not None and math.isfinite(alpha) and alpha > 0,
+            "lora_alpha",
+            alpha,
+            "above 0 and finite",
+        )
+        _require(dropout is not None and 0 <= dropout < 1, "lora_dropout", dropout, "in [0, 1)")
+        _one_of("lora_variant", self.lora_variant, LORA_VARIANTS)
+        _require(self.l2sp_weight == 0, "l2sp_weight", self.l2sp_weight, "0 with the method 'lora'")
+
+    @property
+    def variant(self) -> str:
+        """The subset, or `<subset>/lora`: the key by which memory and executions are planned."""
+        return variant_of(self.subset, self.method)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, ready for YAML."""
@@ -77,11 +132,15 @@ class Recipe:
         for name, field in known.items():
             if field.default is dataclasses.MISSING and name not in fields:
                 raise ValueError(f"recipe lacks the field {name!r}")
-        readers = {"int": _whole_number, "float": _number}
-        values: dict[str, Any] = {
-            name: readers.get(str(known[name].type), _text)(name, value) for name, value in fields.items()
-        }
-        return cls(**values)
+        return cls(**{name: _read(name, str(known[name].type), value) for name, value in fields.items()})
+
+
+def _read(field: str, annotation: str, value: object) -> Any:
+    """Return a field's value from a plain one, by the field's annotation, such as `float | None`."""
+    if value is None and annotation.endswith("| None"):
+        return None
+    reader = {"int": _whole_number, "float": _number}.get(annotation.removesuffix(" | None"), _text)
+    return reader(field, value)
 
 
 def _number(field: str, value: object) -> float:
@@ -110,3 +169,8 @@ def _text(field: str, value: object) -> str:
 def _require(holds: bool, field: str, value: object, rule: str) -> None:
     if not holds:
         raise ValueError(f"recipe field {field} must be {rule}, got {value!r}")
+
+
+def _one_of(field: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ValueError(f"unknown {field} {value!r}: {did_you_mean(str(value), valid)}")

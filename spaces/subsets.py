@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from spaces.nearest import did_you_mean
 from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES, VISION
 
@@ -20,6 +22,8 @@ SUBSETS: dict[str, frozenset[str]] = {
     "sa_gate_up": frozenset({*ATTENTION, "mlp.gate", "mlp.up"}),
 }
 
+_OUTSIDE_OF_LAYERS: Final = frozenset({"embed", "head", "position", "projector", "vision.embed"})
+
 
 def roles_of(subset: str) -> frozenset[str]:
     """Return the roles that a named subset trains.
@@ -30,3 +34,8 @@ def roles_of(subset: str) -> frozenset[str]:
     if subset not in SUBSETS:
         raise ValueError(f"unknown subset {subset!r}: {did_you_mean(subset, SUBSETS)}")
     return SUBSETS[subset]
+
+
+def has_layers(subset: str) -> bool:
+    """Return whether a subset trains anything that belongs to a layer, so that a layer range can limit it."""
+    return not roles_of(subset) <= _OUTSIDE_OF_LAYERS

@@ -35,7 +35,7 @@ from spaces.space import Bounds, RecipeSpace
 WRITERS = 10
 TRIALS = 4  # of each writer
 SPACE = RecipeSpace(
-    subsets=("full", "sa_proj", "gate_up"), learning_rate=Bounds(1e-5, 1e-2), steps=40, batch_size=8
+    subsets=("full", "sa_proj", "gate_up"), learning_rate=Bounds(1e-5, 1e-2), steps=40, batch_size=(8,)
 )
 PRESETS = preset_params(SPACE, 1e-3)
 PRELOADED = [

@@ -27,7 +27,9 @@ from trainables.workbench import Workbench
 pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
 
 RUNGS = (2, 6)
-SPACE = RecipeSpace(subsets=("full", "down"), learning_rate=Bounds(1e-4, 1e-2), steps=RUNGS[-1], batch_size=4)
+SPACE = RecipeSpace(
+    subsets=("full", "down"), learning_rate=Bounds(1e-4, 1e-2), steps=RUNGS[-1], batch_size=(4,)
+)
 OBJECTIVE = Objective(base={"easy": 0.0, "kept": 0.0}, targets=("easy",), held_out=("kept",))
 
 

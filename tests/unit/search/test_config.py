@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from search.config import StudyConfig
 from search.study_file import dump_study, load_study, parse_study, resolve_paths
+from spaces.recipe import Recipe
 from spaces.space import Bounds
 from spaces.subsets import SUBSETS
 
@@ -96,16 +97,16 @@ class TestRecipeSpace:
         assert space.bounds("gate_up") == Bounds(1e-5, 1e-2)
         assert space.bounds("full") == Bounds(1e-6, 1e-4)
         recipe = space.recipe({"subset": "full", "learning_rate": 1e-5, "warmup_ratio": 0.1})
-        assert recipe.to_dict() == {
-            "subset": "full",
-            "learning_rate": 1e-5,
-            "steps": 40,
-            "batch_size": 8,
-            "warmup_ratio": 0.1,
-            "schedule": "linear",
-            "weight_decay": 0.1,
-            "max_grad_norm": 0.5,
-        }
+        assert recipe == Recipe(
+            subset="full",
+            learning_rate=1e-5,
+            steps=40,
+            batch_size=8,
+            warmup_ratio=0.1,
+            schedule="linear",
+            weight_decay=0.1,
+            max_grad_norm=0.5,
+        )
 
 
 class TestTasks:

@@ -23,7 +23,7 @@ SPACE = RecipeSpace(
     learning_rate=Bounds(1e-5, 1e-2),
     learning_rate_of={"full": Bounds(1e-6, 1e-4)},
     steps=100,
-    batch_size=8,
+    batch_size=(8,),
 )
 PRESETS = preset_params(SPACE, 1e-3)
 

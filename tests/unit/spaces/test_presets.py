@@ -17,7 +17,7 @@ def space(**changes: Any) -> RecipeSpace:
         "learning_rate": Bounds(1e-4, 1e-2),
         "learning_rate_of": {"full": Bounds(1e-6, 1e-4)},
         "steps": 100,
-        "batch_size": 8,
+        "batch_size": (8,),
     }
     return RecipeSpace(**settings | changes)
 
@@ -28,7 +28,8 @@ def test_every_preset_is_queued_where_its_subset_is_searched() -> None:
 
 
 def test_a_preset_outside_the_space_is_left_out() -> None:
-    assert list(preset_params(space(subsets=("mlp", "down", "sa_proj")))) == ["paper_sa_proj", "paper_mlp"]
+    searched = space(subsets=("mlp", "down", "sa_proj"), learning_rate_of={})
+    assert list(preset_params(searched)) == ["paper_sa_proj", "paper_mlp"]
 
 
 def test_the_rate_is_the_middle_of_the_subsets_own_bounds() -> None:
@@ -44,6 +45,13 @@ def test_a_given_rate_is_clipped_to_the_subsets_bounds(rate: float, mlp: float, 
     queued = preset_params(space(), rate)
     assert queued["paper_mlp"]["learning_rate"] == mlp
     assert queued["paper_full"]["learning_rate"] == full
+
+
+def test_what_the_space_does_not_offer_is_its_first_value() -> None:
+    searched = space(warmup_ratio=(0.1,), schedule=("linear", "cosine"), batch_size=(4, 8))
+    params = preset_params(searched)["paper_mlp"]
+    assert {key: params[key] for key in ("schedule", "batch_size")} == {"schedule": "linear", "batch_size": 4}
+    assert "warmup_ratio" not in params, "nothing is searched there"
 
 
 @pytest.mark.parametrize("warmup", [(0.03,), (0.0, 0.1)])
