@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from worlds import in_world
 
+from spaces.parts import Slice
 from trainables.checkpoint import Pointer
 from trainables.jobs import EvaluateJob, TrainJob, WorkerSetup
+from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share, full_tensor, shard_model, training_forward
+from trainables.slices import LiveTensor, sliced
 from trainables.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("_one_thread")
@@ -36,6 +39,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"subset": "full", "weight_decay": 0.1},
 }
 # How several processes carry them out; one process takes its share in one pass and recomputes nothing.
+# Of a matrix of 6 rows and 4 columns; they share no element.
+SLICES = {"rows": Slice(0, 1, 4, 6), "row of each head": Slice(0, 2, 0, 1)}
 EXECUTIONS: dict[str, dict[str, Any]] = {
     "sa_proj": {"micro_batch_size": 1, "activation_checkpointing": True},
     "gate_up": {"micro_batch_size": 2},
@@ -112,6 +117,7 @@ def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[
         found[f"{home.name} resumed"] = resumed(workbench, written, home)
     half = Workbench(worker_setup(base, "bfloat16"), share=Share(rank, size, sharded=True))
     found["bfloat16"] = serve(half, job_of("sa_proj", folder / f"{size}-half", EXECUTIONS["sa_proj"]))
+    found["slices"] = {home: trained_slices(rank, home == "fsdp") for home in ("ddp", "fsdp")}
     found["mean gradients"] = [mean_gradient(rank, sharded) for sharded in (False, True)]
     return found if rank == 0 else None
 
@@ -128,6 +134,38 @@ def mean_gradient(rank: int, sharded: bool) -> float:
     forward(torch.full((1, 4), (1.0, 2.0**-9, -1.0, 2.0**-9)[rank], dtype=torch.bfloat16)).sum().backward()
     assert model.weight.grad is not None
     return full_tensor(model.weight.grad)[0, 0].item()
+
+
+def trained_slices(rank: int = 0, sharded: bool = False, size: int | None = None) -> dict[str, Tensor]:
+    """Train slices of one matrix for four steps; after two a new optimiser goes on from the state.
+
+    Returns:
+        The matrix before and after, with its slices copied back, and the optimiser's last state; all whole.
+    """
+    size = size or dist.get_world_size()
+    torch.manual_seed(0)
+    model = nn.Linear(4, 6, bias=False)
+    inputs, targets = torch.randn(4, 4), torch.randn(4, 6)
+    found = {"before": model.weight.detach().clone()}
+    if sharded:
+        shard_model(model, init_device_mesh("cpu", (size,)))
+    forward = training_forward(model, Share(rank, size, sharded))
+    live = {key: LiveTensor(model.weight, part) for key, part in SLICES.items()}
+    saved = {key: each.value.clone() for key, each in live.items()}
+    state: Mapping[str, Tensor] = {}
+    for _ in range(2):
+        optimizer = MasterAdamW(live, weight_decay=0.1, max_grad_norm=1.0)
+        optimizer.load_state(state) if state else None
+        for _ in range(2):
+            loss = ((forward(inputs[rank::size]) - targets[rank::size]) ** 2).sum()
+            (loss * size).backward()
+            optimizer.take_gradients()
+            optimizer.step(LEARNING_RATE)
+        state = {key: full_tensor(tensor).clone() for key, tensor in optimizer.state().items()}
+    found["after"] = full_tensor(model.weight).detach().clone()
+    for key, value in saved.items():
+        live[key].copy_(value)
+    return {**found, "restored": full_tensor(model.weight).detach().clone(), **state}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +242,22 @@ def test_bfloat16_trains_alike_but_for_rounding(
     for several in (two, four):
         for (*_, metrics), (*_, wanted) in zip(several["bfloat16"].measured, expected.measured, strict=True):
             assert metrics["train/loss"] == pytest.approx(wanted["train/loss"], rel=1e-2)
+
+
+@pytest.mark.parametrize("home", ["ddp", "fsdp"])
+def test_slices_train_alike_and_alone(two: dict[str, Any], four: dict[str, Any], home: str) -> None:
+    expected = trained_slices(size=1)
+    others = torch.ones(6, 4, dtype=torch.bool)
+    for part in SLICES.values():
+        sliced(others, part).fill_(False)
+    assert others.sum() == 2 * 4
+    for found in (two["slices"][home], four["slices"][home]):
+        assert set(found) == set(expected)
+        for key, tensor in expected.items():
+            assert torch.allclose(found[key], tensor, rtol=1e-5, atol=1e-7), key
+        assert torch.equal(found["after"][others], found["before"][others])
+        assert not torch.isclose(found["after"][~others], found["before"][~others], rtol=0, atol=1e-5).any()
+        assert torch.equal(found["restored"], found["before"])
 
 
 def test_bfloat16_gradients_are_averaged_in_fp32(four: dict[str, Any]) -> None:
