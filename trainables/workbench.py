@@ -145,7 +145,7 @@ class Workbench:
             _, self._base_log_probs = self.evaluate()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        manifest = build_manifest(self.model, job.recipe.subset)
+        manifest = build_manifest(self.model, job.recipe.subset, job.recipe.layers)
         resume = self._load_or_restart(job.resume)
         previous: Pointer | None = None
         pointer: Pointer | None = None
