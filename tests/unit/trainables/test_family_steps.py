@@ -78,14 +78,12 @@ def test_a_step_changes_the_subset_and_nothing_else(name: str) -> None:
     model = built(name)
     before, used = bits(model), taking_part(model, name)
     assert all(value.all() for value in before.values())  # no element is zero
-    tried = 0
     for subset, layers in CHOICES:
-        try:
-            manifest = build_manifest(model, subset, layers)
-        except ValueError:
-            assert name not in MULTIMODAL and re.match("vision|projector", subset), (subset, layers)
+        if name not in MULTIMODAL and re.match("vision|projector", subset):
+            with pytest.raises(ValueError, match="matches no parameter"):
+                build_manifest(model, subset, layers)
             continue
-        tried += 1
+        manifest = build_manifest(model, subset, layers)
         with borrowed(model, manifest, seed=0):
             step(model, manifest, name)
             after = bits(model)
@@ -93,7 +91,6 @@ def test_a_step_changes_the_subset_and_nothing_else(name: str) -> None:
             assert torch.equal(after[key] != before[key], expected), (subset, layers, key)
         for key, value in bits(model).items():
             assert torch.equal(value, before[key]), (subset, layers, key, "is not the base again")
-    assert tried == (len(CHOICES) if name in MULTIMODAL else len(CHOICES) - 5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
