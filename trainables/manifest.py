@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,14 @@ class TrainableManifest:
             "tensors": [dataclasses.asdict(tensor) for tensor in self.tensors],
         }
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TrainableManifest:
+        """Read back what `to_dict` wrote; what follows from the parameters is computed anew."""
+        return cls(
+            **{name: fields[name] for name in ("model_type", "family", "subset", "layers", "total")},
+            parameters=tuple(_parameter(each) for each in fields["parameters"]),
+        )
+
 
 def build_manifest(model: nn.Module, subset: str, layers: str = "all") -> TrainableManifest:
     """Return what a subset trains on a model, which may lie on the meta device.
@@ -169,6 +178,13 @@ def build_manifest(model: nn.Module, subset: str, layers: str = "all") -> Traina
             _trained(part, named[part.name].element_size()) for part in selected_parts(parts, subset, layers)
         ),
         total=sum(parameter.numel() for parameter in named.values()),
+    )
+
+
+def _parameter(fields: Mapping[str, Any]) -> TrainedParameter:
+    part = fields["slice"]
+    return TrainedParameter(
+        **{**fields, "shape": tuple(fields["shape"]), "slice": None if part is None else Slice(**part)}
     )
 
 
