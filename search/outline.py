@@ -79,11 +79,11 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, Trainabl
 
 def _largest_sample(config: StudyConfig, tasks: tuple[TaskData, ...], guess: bool) -> SampleShape:
     from trainables.collate import Encoder
-    from trainables.model import ModelError, load_config, load_processor
+    from trainables.model import ModelError, load_config
     from trainables.sample_shape import guessed_sample, largest_sample
 
     try:
-        return largest_sample(tasks, Encoder(load_processor(config.model.path)))
+        return largest_sample(tasks, Encoder.load(config.model.path))
     except ModelError as error:
         if guess:
             return guessed_sample(tasks, load_config(config.model.path))

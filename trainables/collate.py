@@ -1,11 +1,12 @@
 """From samples to batches, through the model's own processor and chat template.
 
-Shapes: B samples, T tokens (prompt, image placeholders, answer, end of sequence).
+Shapes: B samples, T tokens (prompt, image placeholders, answer, its end).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from trainables.chat import Chat
+from trainables.model import context_length, load_config, load_processor
 from trainables.samples import Sample
 
 
@@ -38,7 +41,7 @@ class EncodedSample:
 
     @property
     def answer_length(self) -> int:
-        """Number of answer tokens, the end of sequence included."""
+        """Number of answer tokens, their end included."""
         return self.length - self.prompt_length
 
 
@@ -62,14 +65,31 @@ class Batch:
 
 
 class Encoder:
-    """Encodes samples with a model's processor (or, for a text model, its tokenizer)."""
+    """Encodes samples with a model's processor (or, for a text model, its tokenizer).
 
-    def __init__(self, processor: Any) -> None:
+    Args:
+        processor: The processor.
+        context: Tokens that the model takes at most; None if it sets no bound.
+    """
+
+    def __init__(self, processor: Any, context: int | None = None) -> None:
         self._processor = processor
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._takes_images = self._tokenizer is not processor
-        if self._tokenizer.eos_token is None:
-            raise ValueError("the tokenizer has no end-of-sequence token, so no answer could end")
+        # Such a processor writes prompt and answer by itself: PaliGemma's, whose prompt sees itself whole.
+        self._takes_suffix = "suffix" in inspect.signature(processor.__call__).parameters
+        self._context = context
+        self._chat = Chat.of(processor)
+
+    @classmethod
+    def load(cls, path: str) -> Encoder:
+        """Return the encoder of a model.
+
+        Raises:
+            ModelError: The model or its processor can't be loaded.
+            ValueError: Its tokenizer has no end-of-sequence token.
+        """
+        return cls(load_processor(path), context_length(load_config(path)))
 
     @property
     def tokenizer(self) -> Any:
@@ -78,63 +98,89 @@ class Encoder:
 
     def prompt_text(self, sample: Sample) -> str:
         """Return the prompt with chat markup, up to where the answer starts."""
-        if getattr(self._processor, "chat_template", None) is None:
-            return sample.prompt
-        content: Any = sample.prompt
-        if self._takes_images:
-            content = [{"type": "text", "text": sample.prompt}]
-            if sample.image is not None:
-                content.insert(0, {"type": "image"})
-        text: str = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        return text
+        return self._chat.prompt(sample.prompt, image=sample.image is not None)
 
     def encode(self, sample: Sample) -> EncodedSample:
-        """Encode prompt, image, answer and end of sequence.
+        """Encode prompt, image, answer and its end.
 
         Raises:
-            ValueError: The sample has an image and the model takes none, or the answer's tokens can't be
-                told from the prompt's.
+            ValueError: The sample has an image and the model takes none, or its processor can't place one;
+                the sample is too long for the model, or its answer's tokens can't be told from the prompt's.
         """
         if sample.image is not None and not self._takes_images:
             raise ValueError(f"sample {sample.id!r} has an image, and this model takes text only")
-        prompt = self.prompt_text(sample)
-        text = prompt + sample.answer + self._tokenizer.eos_token
-        # Placeholders of images are expanded by the processor alone, so the answer is measured in plain text.
-        plain_prompt, plain = self._plain_ids(prompt), self._plain_ids(text)
-        answer = plain[len(plain_prompt) :]
-        full = self._process(text, sample)
-        ids = full["input_ids"][0]
-        if plain[: len(plain_prompt)] != plain_prompt or ids[len(ids) - len(answer) :].tolist() != answer:
-            raise ValueError(
-                f"sample {sample.id!r}: the chat template lets prompt and answer share a token, "
-                "so the loss could not be limited to the answer"
-            )
+        image = None if sample.image is None else _open(sample)
+        try:
+            full, answer_length = self._encoded(sample, image)
+        except ValueError as error:
+            raise ValueError(f"sample {sample.id!r}: {str(error).strip().splitlines()[0]}") from None
         tokens, extras = {}, {}
         for name, tensor in full.items():
-            if tensor.shape[:2] == full["input_ids"].shape:
+            if tensor.shape == full["input_ids"].shape:
                 tokens[name] = tensor[0]
             else:
                 extras[name] = tensor
-        return EncodedSample(tokens, extras, len(ids) - len(answer))
+        encoded = EncodedSample(tokens, extras, len(tokens["input_ids"]) - answer_length)
+        if self._context is not None and encoded.length > self._context:
+            shorten = "shorten its text" if image is None else "shorten its text or shrink its image"
+            raise ValueError(
+                f"sample {sample.id!r} takes {encoded.length} tokens, and the model's context has "
+                f"{self._context}: {shorten}"
+            )
+        return encoded
 
-    @property
-    def _special(self) -> dict[str, Any]:
-        # A chat template writes the special tokens itself.
-        return {"add_special_tokens": getattr(self._processor, "chat_template", None) is None}
+    def _encoded(self, sample: Sample, image: Image.Image | None) -> tuple[dict[str, Tensor], int]:
+        """Return the model's inputs and the number of the answer's tokens."""
+        if self._takes_suffix:
+            return self._encoded_by_suffix(sample, image)
+        if image is not None and getattr(self._processor, "chat_template", None) is None:
+            raise ValueError(
+                "the model's processor has no chat template, which would say where in the prompt an image "
+                "belongs; put one into the model's folder as chat_template.jinja"
+            )
+        prompt = self.prompt_text(sample)
+        text = prompt + self._chat.answer(sample.answer)
+        # Placeholders of images are expanded by the processor alone, so the answer is measured in plain text.
+        plain_prompt, plain = self._plain_ids(prompt), self._plain_ids(text)
+        answer = plain[len(plain_prompt) :]
+        kwargs: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": self._chat.special}
+        if self._takes_images:
+            given = {} if image is None else {"images": [image]}
+            full = dict(self._processor(text=[text], **given, **kwargs))
+        else:
+            full = dict(self._tokenizer([text], **kwargs))
+        self._check_end(full)
+        ids = full["input_ids"][0].tolist()
+        if plain[: len(plain_prompt)] != plain_prompt or ids[len(ids) - len(answer) :] != answer:
+            raise ValueError(
+                "the chat template lets prompt and answer share a token, "
+                "so the loss could not be limited to the answer"
+            )
+        return full, len(answer)
+
+    def _encoded_by_suffix(self, sample: Sample, image: Image.Image | None) -> tuple[dict[str, Tensor], int]:
+        if image is None:
+            raise ValueError("there is no image, and this model's processor wants one")
+        prompt = self._processor.image_token + sample.prompt
+        # It makes masks of them in numpy.
+        arrays = self._processor(images=[image], text=[prompt], suffix=[sample.answer], return_tensors="np")
+        full = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        # The model would take the mean loss of them, which is not the one that counts.
+        del full["labels"]
+        self._check_end(full)
+        return full, int(full["token_type_ids"].sum())
+
+    def _check_end(self, full: Mapping[str, Tensor]) -> None:
+        ids = full["input_ids"][0]
+        if int(ids[-1]) != self._tokenizer.convert_tokens_to_ids(self._chat.end):
+            raise ValueError(
+                f"the answer is cut: its {len(ids)} tokens end without {self._chat.end!r}; "
+                "turn off the truncation of the model's tokenizer"
+            )
 
     def _plain_ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, **self._special)["input_ids"]
+        ids: list[int] = self._tokenizer(text, add_special_tokens=self._chat.special)["input_ids"]
         return ids
-
-    def _process(self, text: str, sample: Sample) -> dict[str, Tensor]:
-        kwargs: dict[str, Any] = {"return_tensors": "pt", **self._special}
-        if sample.image is not None:
-            return dict(self._processor(images=[_open(sample)], text=[text], **kwargs))
-        if self._takes_images:
-            return dict(self._processor(text=[text], **kwargs))
-        return dict(self._tokenizer([text], **kwargs))
 
 
 def collate(samples: Sequence[EncodedSample], pad_token_id: int) -> Batch:
@@ -160,9 +206,23 @@ def collate(samples: Sequence[EncodedSample], pad_token_id: int) -> Batch:
 
 
 def stack_extras(samples: Sequence[EncodedSample]) -> dict[str, Tensor]:
-    """Stack the inputs that batch along their first dimension, skipping samples without them."""
+    """Stack the inputs that batch along their first dimension, skipping samples without them.
+
+    Where samples differ in another dimension, such as the number of an image's crops, the smaller are filled
+    with 0 at their end: models find out which crops are an image's own.
+    """
     names = {name: None for sample in samples for name in sample.extras}
-    return {name: torch.cat([s.extras[name] for s in samples if name in s.extras]) for name in names}
+    return {name: _cat_padded([s.extras[name] for s in samples if name in s.extras]) for name in names}
+
+
+def _cat_padded(tensors: Sequence[Tensor]) -> Tensor:
+    size = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    padded = []
+    for tensor in tensors:
+        whole = tensor.new_zeros((len(tensor), *size))
+        whole[(slice(None), *map(slice, tensor.shape[1:]))] = tensor
+        padded.append(whole)
+    return torch.cat(padded)
 
 
 def pad_token_id(tokenizer: Any) -> int:

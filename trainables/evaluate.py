@@ -13,7 +13,7 @@ import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from trainables.collate import EncodedSample, collate, pad_token_id, stack_extras
 from trainables.lockstep import Lockstep
 from trainables.tasks import Metric
+
+# Tokens that a model may write beyond the length of the reference answer.
+SURPLUS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +93,25 @@ def normalize_answer(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
-def _generated_scores(
+def generated_answers(
     model: nn.Module,
     tokenizer: Any,
     samples: Sequence[EncodedSample],
     batch_size: int,
-    lockstep: Lockstep | None,
-) -> list[float]:
-    """Return the points of greedily generated answers, whose prompts are padded on the left."""
+    lockstep: Lockstep | None = None,
+) -> list[str]:
+    """Return what the model writes greedily; prompts are padded on the left.
+
+    Args:
+        model: The model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        samples: The samples; of their answers the length alone matters, beyond which `SURPLUS` tokens are
+            written.
+        batch_size: Samples at a time.
+        lockstep: What the processes of a sharded model do alike; None for a whole one.
+    """
     device = next(model.parameters()).device
-    scores = [0.0] * len(samples)
+    answers = [""] * len(samples)
     for rows, chosen in _passes(samples, batch_size, lockstep):
         width = max(sample.prompt_length for sample in chosen)
         inputs: dict[str, Tensor] = {}
@@ -112,22 +124,43 @@ def _generated_scores(
                 ]
         inputs |= stack_extras(chosen)
         longest = max(sample.answer_length for sample in chosen)
+        # What ends an answer here, and what the model ends its texts by besides.
+        ends = {int(sample.tokens["input_ids"][-1]) for sample in chosen} | _own_ends(model)
         written = model.generate(  # type: ignore[operator]
             **{name: tensor.to(device) for name, tensor in inputs.items()},
             do_sample=False,
-            max_new_tokens=longest + 8,
+            max_new_tokens=longest + SURPLUS,
+            eos_token_id=sorted(ends),
             pad_token_id=pad_token_id(tokenizer),
             synced_gpus=lockstep is not None,
         )
-        if not rows:
-            continue
-        answers = tokenizer.batch_decode(written[:, width:], skip_special_tokens=True)
-        for row, sample, answer in zip(rows, chosen, answers, strict=True):
-            reference = tokenizer.decode(
-                sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True
-            )
-            scores[row] = 100.0 if normalize_answer(answer) == normalize_answer(reference) else 0.0
-    return scores
+        for row, sample, ids in zip(rows, chosen, written[:, width:], strict=bool(rows)):
+            own = ids[: sample.answer_length + SURPLUS]
+            answers[row] = tokenizer.decode(own, skip_special_tokens=True)
+    return answers
+
+
+def _generated_scores(
+    model: nn.Module,
+    tokenizer: Any,
+    samples: Sequence[EncodedSample],
+    batch_size: int,
+    lockstep: Lockstep | None,
+) -> list[float]:
+    answers = generated_answers(model, tokenizer, samples, batch_size, lockstep)
+    references = [
+        tokenizer.decode(sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True)
+        for sample in samples
+    ]
+    return [
+        100.0 if normalize_answer(answer) == normalize_answer(reference) else 0.0
+        for answer, reference in zip(answers, references, strict=True)
+    ]
+
+
+def _own_ends(model: nn.Module) -> set[int]:
+    own = model.generation_config.eos_token_id
+    return set(own) if isinstance(own, list) else {own} - {None}
 
 
 def _passes(

@@ -11,6 +11,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from trainables import tiny
 
@@ -74,16 +75,37 @@ def load_processor(path: str) -> Any:
     """Load a model's processor; for a text model this is its tokenizer.
 
     Raises:
-        ModelError: The model ships neither.
+        ModelError: The model ships neither, or its processor needs a package that is not installed.
     """
     try:
         folder = Path(model_source(path))
         # Of a configuration alone transformers makes a tokenizer without any word.
         if folder.is_dir() and not any(file for name in _TOKENIZER_FILES for file in folder.glob(name)):
             raise ValueError("there is no tokenizer")
-        return transformers.AutoProcessor.from_pretrained(model_source(path))
-    except (OSError, ValueError, KeyError) as error:
+        kind = PROCESSOR_MAPPING.get(type(load_config(path)), transformers.AutoProcessor)
+        if kind is not transformers.AutoProcessor:
+            kind = images_only(kind)
+        return kind.from_pretrained(model_source(path))
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"processor of model {path!r} can't be loaded: {_first_line(error)}") from None
+
+
+def images_only(processor: Any) -> Any:
+    """Return a processor's class without the part that reads videos, if it has one.
+
+    That part wants torchvision, whose builds must match PyTorch's, and no sample has a video.
+    """
+    parts = [part for part in processor.get_attributes() if part != "video_processor"]
+    if len(parts) == len(processor.get_attributes()):
+        return processor
+    # Under its own name, since that is what a saved processor is found by.
+    return type(processor.__name__, (processor,), {"get_attributes": classmethod(lambda _: parts)})
+
+
+def context_length(config: Any) -> int | None:
+    """Return how many tokens a model takes at most; None if its configuration sets no bound."""
+    found: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return found
 
 
 def model_fingerprint(path: str) -> str:

@@ -31,7 +31,7 @@ from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, Worker
 from trainables.lockstep import Lockstep
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import build_manifest
-from trainables.model import load_model, load_processor
+from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
 from trainables.restore import borrowed
 
@@ -65,7 +65,7 @@ class Workbench:
             self.model = load_sharded(partial(load_model, setup.model, dtype=dtype), self._device)
         else:
             self.model = load_model(setup.model, dtype=dtype, device=self._device)
-        encoder = Encoder(load_processor(setup.model))
+        encoder = Encoder.load(setup.model)
         self._tokenizer = encoder.tokenizer
         self._train = [
             encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
@@ -145,7 +145,7 @@ class Workbench:
             _, self._base_log_probs = self.evaluate()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        manifest = build_manifest(self.model, job.recipe.subset, job.recipe.layers)
+        manifest = build_manifest(self.model, job.recipe.subset)
         resume = self._load_or_restart(job.resume)
         previous: Pointer | None = None
         pointer: Pointer | None = None
