@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from transformers import AttentionInterface
 
 from trainables.recompute import recomputed_activations
@@ -50,6 +50,10 @@ class LiveBytes(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run an operation and follow the storages of what it returns."""
+        given = tree_leaves((args, kwargs))
+        if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in given):
+            # Where an image's patches lie has values, which follow into what is computed of the patches.
+            args, kwargs = tree_map_only(Tensor, _to_meta, (args, kwargs))
         outputs = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(outputs):
             if isinstance(leaf, Tensor):
@@ -115,7 +119,7 @@ def training_bytes(
             live.ignore(_fixed(skeleton))
             with live, torch.enable_grad():
                 inputs = _inputs(sample, batch)
-                logits = _forward(skeleton, inputs)
+                logits = _forward(skeleton, inputs, masked=sample.masked)
                 rows = torch.empty(batch * sample.answer_tokens, dtype=torch.long, device="meta")
                 loss = _loss(logits, rows)
                 del logits
@@ -137,8 +141,13 @@ def evaluation_bytes(skeleton: nn.Module, sample: SampleShape, batch: int, *, de
         live = LiveBytes()
         live.ignore(_fixed(skeleton))
         with live, torch.no_grad():
-            _forward(skeleton, _inputs(sample, batch), use_cache=True)[:, :-1].argmax(-1)
+            inputs = _inputs(sample, batch)
+            _forward(skeleton, inputs, masked=sample.masked, use_cache=True)[:, :-1].argmax(-1)
         return live.peak
+
+
+def _to_meta(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_meta or not tensor.ndim else tensor.to("meta")
 
 
 def _fixed(model: nn.Module) -> Iterator[Tensor]:
@@ -161,11 +170,20 @@ def _inputs(sample: SampleShape, batch: int) -> dict[str, Tensor]:
     size = (batch, sample.tokens)
     inputs = {name: torch.empty(size, dtype=torch.long, device="meta") for name in ("input_ids", "mask")}
     for name, shape in sample.extras.items():
-        inputs[name] = torch.empty(batch * shape[0], *shape[1:], device="meta")
+        if name in sample.grids:
+            # A model computes with them which positions and crops there are.
+            inputs[name] = torch.cat([torch.tensor(sample.grids[name])] * batch)
+        elif "pixel_attention_mask" in sample.grids:
+            # Such a model leaves out crops of which every pixel is 0, as those that fill a batch are.
+            inputs[name] = torch.ones(batch * shape[0], *shape[1:])
+        else:
+            inputs[name] = torch.empty(batch * shape[0], *shape[1:], device="meta")
     return inputs
 
 
-def _forward(model: nn.Module, inputs: Mapping[str, Tensor], *, use_cache: bool = False) -> Tensor:
+def _forward(
+    model: nn.Module, inputs: Mapping[str, Tensor], *, masked: bool = False, use_cache: bool = False
+) -> Tensor:
     """Return the logits `[B, T, V]` of a batch on the meta device."""
     batch, tokens = inputs["input_ids"].shape
     embeds = model.get_input_embeddings()(inputs["input_ids"])  # type: ignore[operator]
@@ -177,8 +195,8 @@ def _forward(model: nn.Module, inputs: Mapping[str, Tensor], *, use_cache: bool 
         place = torch.empty(batch, tokens, 1, dtype=torch.bool, device="meta")
         embeds = embeds.masked_scatter(place, features)
     # Samples of different lengths are padded, and the kernels then want the mask written out.
-    several = batch > 1
-    mask = torch.empty(batch, 1, tokens, tokens, dtype=torch.bool, device="meta") if several else None
+    written = masked or batch > 1
+    mask = torch.empty(batch, 1, tokens, tokens, dtype=torch.bool, device="meta") if written else None
     logits: Tensor = model(inputs_embeds=embeds, attention_mask=mask, use_cache=use_cache).logits
     return logits
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from PIL import Image
 
 from trainables.collate import EncodedSample, Encoder
 from trainables.jobs import TaskData
 from trainables.samples import Sample
 
-# Of each split, so many samples with the longest texts are encoded, and so many spread over the others.
-LONGEST: Final = 8
-SPREAD: Final = 8
+# Of each split, so many samples with the longest texts are encoded, as many with the largest images, as many
+# spread over the proportions of images, and as many spread over the others.
+EACH: Final = 8
 # Longer than the longest encoded sample, where not all were encoded.
 MARGIN: Final = 1.1
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +31,16 @@ class SampleShape:
         tokens: Tokens T, image placeholders included.
         answer_tokens: Tokens of them that the loss is taken over.
         extras: Inputs besides tokens (`pixel_values`, ...) -> their shape for one sample.
+        grids: Those of them that say how an image is laid out (`image_grid_thw`, ...) -> their values.
+        masked: Whether attention takes a written mask even of one sample, since a token may see a later one.
         found: How it is known, for a person to read.
     """
 
     tokens: int
     answer_tokens: int
     extras: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    grids: Mapping[str, Any] = field(default_factory=dict)
+    masked: bool = False
     found: str = ""
 
 
@@ -56,16 +65,22 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
                 raise ValueError(f"task {task.name!r}: {error}") from None
     tokens = max(sample.length for sample in shapes)
     answer = max(sample.answer_length for sample in shapes)
-    extras: dict[str, tuple[int, ...]] = {}
-    for name, tensor in (item for sample in shapes for item in sample.extras.items()):
-        extras[name] = max(extras.get(name, (0,)), tuple(tensor.shape), key=math.prod)
+    # Of one image, so that what says how it is laid out is true of it.
+    image = max(shapes, key=lambda sample: sum(tensor.numel() for tensor in sample.extras.values())).extras
     encoded = len(shapes)
     if encoded == total:
         found = f"the longest of {total} samples"
     else:
         tokens, answer = math.ceil(MARGIN * tokens), math.ceil(MARGIN * answer)
         found = f"{MARGIN - 1:.0%} more than the longest of {encoded} encoded samples of {total}"
-    return SampleShape(tokens=tokens, answer_tokens=min(answer, tokens), extras=extras, found=found)
+    return SampleShape(
+        tokens=tokens,
+        answer_tokens=min(answer, tokens),
+        extras={name: tuple(tensor.shape) for name, tensor in image.items()},
+        grids={name: tensor.tolist() for name, tensor in image.items() if not tensor.is_floating_point()},
+        masked=any("token_type_ids" in sample.tokens for sample in shapes),
+        found=found,
+    )
 
 
 def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
@@ -84,10 +99,27 @@ def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
 
 
 def _likely_largest(samples: Sequence[Sample]) -> list[Sample]:
-    order = sorted(samples, key=_text_length, reverse=True)
-    longest, others = order[:LONGEST], order[LONGEST:]
-    step = max(1, math.ceil(len(others) / SPREAD))
-    return [*longest, *others[::step]]
+    by_text = sorted(samples, key=_text_length, reverse=True)
+    chosen = [*by_text[:EACH], *_spread(by_text[EACH:])]
+    # Of equally large images one is enough. How many crops a model makes may depend on their proportions.
+    by_size = {_image_size(sample): sample for sample in reversed(samples) if sample.image is not None}
+    sizes = sorted(by_size, key=math.prod, reverse=True)
+    proportions = sorted(sizes, key=lambda size: size[0] / size[1])
+    chosen += [by_size[size] for size in (*sizes[:EACH], *_spread(proportions))]
+    return list({sample.id: sample for sample in chosen}.values())
+
+
+def _spread(items: Sequence[_Item]) -> Sequence[_Item]:
+    return items[:: max(1, math.ceil(len(items) / EACH))]
+
+
+def _image_size(sample: Sample) -> tuple[int, int]:
+    """Return an image's width and height; of a file the header alone is read."""
+    if isinstance(sample.image, np.ndarray):
+        return sample.image.shape[1], sample.image.shape[0]
+    assert sample.image is not None
+    with Image.open(sample.image) as image:
+        return image.size
 
 
 def _text_length(sample: Sample) -> int:

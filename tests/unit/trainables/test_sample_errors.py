@@ -1,0 +1,113 @@
+"""Samples that a model can't take are told apart in one line, before any worker starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_multimodal
+from PIL import Image
+from tiny_models import task
+from tiny_multimodal import CLASSES
+
+from trainables.collate import Encoder
+from trainables.model import ModelError, images_only, load_processor
+from trainables.sample_shape import largest_sample
+from trainables.samples import Sample
+
+PICTURE = np.full((96, 96, 3), 120, np.uint8)
+
+
+def sample(**fields: Any) -> Sample:
+    return Sample(**{"id": "x", "prompt": "how many ?", "answer": "7", "image": PICTURE, **fields})
+
+
+def test_an_image_too_large_for_the_context_says_how_long_it_is() -> None:
+    processor = CLASSES["qwen2_5_vl"].processor()
+    length = Encoder(processor).encode(sample()).length
+    assert Encoder(processor, length).encode(sample()).length == length
+    message = (
+        f"^sample 'x' takes {length} tokens, and the model's context has {length - 1}: "
+        "shorten its text or shrink its image$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Encoder(processor, length - 1).encode(sample())
+    with pytest.raises(ValueError, match=r"context has 20: shorten its text$"):
+        Encoder(processor, 20).encode(sample(image=None))
+
+
+def test_the_context_is_the_language_model_s(tmp_path: Path) -> None:
+    own = Encoder.load(str(tiny_multimodal.save("llava_next", tmp_path)))
+    with pytest.raises(ValueError, match="context has 512"):
+        own.encode(sample(prompt="how many ? " * 50))
+
+
+def test_the_largest_image_is_found_among_many(tmp_path: Path) -> None:
+    """Of a hundred small images one is large, its text is as short as any, and it lies in a file."""
+    small = [
+        dataclasses.replace(s, id=f"s{i}", prompt=s.prompt + " how many are there ?")
+        for i, s in enumerate(tiny_multimodal.samples("small", 1) * 100)
+    ]
+    large = tmp_path / "large.png"
+    Image.fromarray(PICTURE).save(large)
+    small[77] = sample(id="large", image=large)
+    data = dataclasses.replace(task("many", "held_out"), search=tuple(small))
+    processor = CLASSES["qwen2_5_vl"].processor()
+    found = largest_sample([data], Encoder(processor))
+    assert found.extras["pixel_values"] == (144, 96)  # 12 x 12 patches of 3 x 2 x 4 x 4 values
+    assert found.grids == {"image_grid_thw": [[1, 12, 12]]}
+    bound = Encoder(processor).encode(small[77]).length - 1
+    with pytest.raises(ValueError, match=r"^task 'many': sample 'large' takes \d+ tokens"):
+        largest_sample([data], Encoder(processor, bound))
+
+
+def test_a_cut_answer_is_refused() -> None:
+    """A tokenizer that was saved with `truncation` cuts what a processor gives it."""
+    processor = CLASSES["llava_next"].processor()
+    text = sample(image=None, answer="many red cats")
+    whole = Encoder(processor).encode(text).length
+    processor.tokenizer.init_kwargs |= {"truncation": True, "max_length": whole - 2}
+    with pytest.raises(
+        ValueError, match=r"^sample 'x': the answer is cut: its \d+ tokens end without '<.eot"
+    ):
+        Encoder(processor).encode(text)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "llava_next", "llava_onevision"])
+def test_without_a_chat_template_an_image_has_no_place(name: str) -> None:
+    processor = CLASSES[name].processor()
+    processor.chat_template = None
+    with pytest.raises(ValueError, match=r"^sample 'x': .*no chat template.*chat_template\.jinja"):
+        Encoder(processor).encode(sample())
+
+
+def test_a_prompt_that_has_a_mark_of_an_image_names_the_sample() -> None:
+    """As conversations have that were written for LLaVA's own code."""
+    with pytest.raises(ValueError, match=r"^sample 'x': The total number of <image> tokens") as error:
+        Encoder(CLASSES["llava_next"].processor()).encode(sample(prompt="<image>\nhow many ?"))
+    assert "\n" not in str(error.value)
+
+
+def test_paligemma_wants_an_image() -> None:
+    with pytest.raises(ValueError, match=r"^sample 'x': there is no image"):
+        Encoder(CLASSES["paligemma"].processor()).encode(sample(image=None))
+
+
+def test_videos_need_no_part_of_a_processor() -> None:
+    processor = CLASSES["llava_onevision"].processor()
+    assert not hasattr(processor, "video_processor")
+    assert images_only(type(processor)) is type(processor)
+
+
+def test_a_package_that_a_processor_needs_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = tiny_multimodal.save("llava_next", tmp_path)
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise ImportError("num2words is required")
+
+    monkeypatch.setattr("transformers.LlavaNextProcessor.from_pretrained", missing)
+    with pytest.raises(ModelError, match=r"processor of model .* can't be loaded: num2words is required"):
+        load_processor(str(folder))
