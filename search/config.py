@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from spaces.presets import preset_params
 from spaces.recipe import Schedule
 from spaces.space import Bounds, RecipeSpace
-from spaces.subsets import roles_of
+from spaces.subsets import parse_subset
 from trainables.tasks import FileTask, Metric, Task, resolve_tasks
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,9 +35,10 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _known_subset(name: str) -> str:
-    roles_of(name)
-    return name
+def _subset(text: str) -> str:
+    """Check an expression; blanks are taken out, so that one subset has one spelling."""
+    parse_subset(text)
+    return "".join(text.split())
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Interval = Annotated[tuple[Positive, Positive], BeforeValidator(_tuple), AfterValidator(_ordered)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(_distinct), Field(min_length=1)]
-Subset = Annotated[str, AfterValidator(_known_subset)]
+Subset = Annotated[str, AfterValidator(_subset)]
 # Names become parts of paths and of MLflow's metric names.
 Name = Annotated[str, AfterValidator(_plain_name)]
 

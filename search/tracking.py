@@ -317,7 +317,7 @@ def _trial_run(trial_id: str, number: int, recipe: Recipe, preset: str | None) -
         name=f"{number:03d} {recipe.subset} lr={recipe.learning_rate:.1e}",
         key=("trial_id", trial_id),
         tags={"kind": "trial", "number": str(number), **({"preset": preset} if preset else {})},
-        params=flatten(recipe.to_dict()),
+        params=flatten({name: value for name, value in recipe.to_dict().items() if value is not None}),
     )
 
 

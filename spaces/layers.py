@@ -24,11 +24,16 @@ def check_layers(layers: str) -> None:
     _read(layers)
 
 
-def layer_indices(layers: str, count: int) -> frozenset[int]:
-    """Return the layers that a range takes from `count` layers.
+def layer_indices(layers: str, count: int, *, of: str = "the model") -> frozenset[int]:
+    """Return the layers that a range takes.
 
     A fraction is rounded to the nearest number of layers, a half upwards, and takes at least one. `middle`
     leaves as many layers before as after it, or one fewer before.
+
+    Args:
+        layers: The range.
+        count: How many layers there are.
+        of: Whose layers they are, for the message.
 
     Raises:
         ValueError: The text is no layer range, or the range goes beyond the layers.
@@ -39,13 +44,13 @@ def layer_indices(layers: str, count: int) -> frozenset[int]:
     if isinstance(range_, frozenset):
         if max(range_) >= count:
             raise ValueError(
-                f"layer range {layers!r} goes beyond the {count} layers, which are 0 to {count - 1}"
+                f"layer range {layers!r} goes beyond the {count} layers of {of}, which are 0 to {count - 1}"
             )
         return range_
     place, size, over = range_
     taken = size if over is None else max(1, (2 * size * count + over) // (2 * over))
     if taken > count:
-        raise ValueError(f"layer range {layers!r} goes beyond the {count} layers that there are")
+        raise ValueError(f"layer range {layers!r} goes beyond the {count} layers of {of}")
     start = {"first": 0, "middle": (count - taken) // 2, "last": count - taken}[place]
     return frozenset(range(start, start + taken))
 

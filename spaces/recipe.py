@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from spaces.layers import check_layers
 from spaces.nearest import did_you_mean
-from spaces.subsets import roles_of
+from spaces.subsets import parse_subset
 
 Schedule = Literal["cosine", "linear", "constant"]
 SCHEDULES: Final[tuple[Schedule, ...]] = ("cosine", "linear", "constant")
@@ -71,7 +71,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check every field; the message names it, the rule and the value."""
-        roles_of(self.subset)
+        parse_subset(self.subset)
         check_layers(self.layers)
         _one_of("method", self.method, METHODS)
         _one_of("schedule", self.schedule, SCHEDULES)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from spaces.nearest import did_you_mean
 from spaces.recipe import LoraVariant, Method, Recipe, Schedule, variant_of
-from spaces.subsets import has_layers
+from spaces.subsets import parse_subset
 
 
 class SuggestingTrial(Protocol):
@@ -138,7 +138,7 @@ class RecipeSpace:
 
     def layers_of(self, subset: str) -> tuple[str, ...]:
         """Return the layer ranges that a subset may be limited to; one without layers takes none."""
-        return self.layers if has_layers(subset) else ("all",)
+        return self.layers if parse_subset(subset).has_layers else ("all",)
 
     def suggest(self, trial: SuggestingTrial) -> None:
         """Draw one point; the trial records the values that `recipe` reads back."""
@@ -173,7 +173,7 @@ class RecipeSpace:
     def _one_by_one(self) -> Iterator[dict[str, Any]]:
         """Yield parameter values in which each value of each dimension occurs."""
         yield from ({"subset": subset} for subset in self.subsets)
-        subset = next((subset for subset in self.subsets if has_layers(subset)), self.subsets[0])
+        subset = next((subset for subset in self.subsets if parse_subset(subset).has_layers), self.subsets[0])
         yield from ({"subset": subset, "layers": layers} for layers in self.layers)
         for method in self.methods:
             for name in (*_SHARED, *_BY_METHOD.get(method, ())):

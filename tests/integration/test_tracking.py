@@ -234,6 +234,8 @@ class TestTrialRun:
         assert tags["mlflow.parentRunId"] == parent
         assert run.data.params == {
             "subset": "gate_up",
+            "layers": "all",
+            "method": "selective",
             "learning_rate": "0.00031",
             "steps": "40",
             "batch_size": "8",
@@ -241,6 +243,10 @@ class TestTrialRun:
             "schedule": "cosine",
             "weight_decay": "0.0",
             "max_grad_norm": "1.0",
+            "lwf_weight": "0.0",
+            "lwf_temperature": "2.0",
+            "l2sp_weight": "0.0",
+            "replay_ratio": "0.0",
         }
 
     def test_one_run_for_one_trial_id(self, store: Store) -> None:

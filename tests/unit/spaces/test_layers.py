@@ -68,8 +68,8 @@ def test_indices_are_taken_as_they_are_written(count: int, data: st.DataObject) 
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ("last:5", "layer range 'last:5' goes beyond the 4 layers that there are"),
-        ("2-4", "layer range '2-4' goes beyond the 4 layers, which are 0 to 3"),
+        ("last:5", "layer range 'last:5' goes beyond the 4 layers of the model"),
+        ("2-4", "layer range '2-4' goes beyond the 4 layers of the model, which are 0 to 3"),
     ],
 )
 def test_beyond_the_layers(layers: str, message: str) -> None:
