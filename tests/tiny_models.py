@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import CLIPVisionConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig
 from transformers import LlavaForConditionalGeneration as Llava
 
@@ -169,3 +170,11 @@ def measured(reports: Iterable[Report]) -> list[tuple[object, ...]]:
         (r.step, r.done, r.evaluations, {k: v for k, v in r.metrics.items() if not k.startswith("cost/")})
         for r in reports
     ]
+
+
+def assert_is_base(model: nn.Module) -> None:
+    """Assert that a model is `llava` bit for bit, frozen and in evaluation mode."""
+    for name, tensor in llava().state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
+    assert not any(module.training for module in model.modules())

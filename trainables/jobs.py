@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from spaces.points import Point
 from spaces.recipe import Recipe
 from trainables.checkpoint import Pointer
 from trainables.evaluation import Evaluation
+from trainables.points import TrainedWeights
 from trainables.samples import Sample
 from trainables.tasks import Metric
 
@@ -65,6 +67,7 @@ class TrainJob:
         folder: The trial's folder on storage that every worker shares.
         micro_batch_size: Samples per forward pass and worker; None takes a worker's whole share at once.
         activation_checkpointing: Whether activations are computed again in the backward pass.
+        keep_rungs: Whether earlier rungs' trained parameters stay on storage, not the last rung's alone.
         resume: A checkpoint to go on from.
     """
 
@@ -75,6 +78,7 @@ class TrainJob:
     folder: str
     micro_batch_size: int | None = None
     activation_checkpointing: bool = False
+    keep_rungs: bool = False
     resume: Pointer | None = None
 
 
@@ -83,7 +87,23 @@ class EvaluateJob:
     """Evaluate the untouched base on every task."""
 
 
-Job = TrainJob | EvaluateJob
+@dataclass(frozen=True, kw_only=True)
+class PointJob:
+    """Turn the base into a point, without training; evaluate it on every task, or write its weights.
+
+    Attributes:
+        point: What to do.
+        members: The weights that it is made of, in the order of `point.members`.
+        write_to: The safetensors file for what the point changes, on storage that every worker shares; None
+            evaluates the point instead.
+    """
+
+    point: Point
+    members: tuple[TrainedWeights, ...]
+    write_to: str | None = None
+
+
+Job = TrainJob | EvaluateJob | PointJob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +115,7 @@ class Report:
         done: Whether the job has ended.
         evaluations: Task -> evaluation at this step.
         metrics: Metrics by their MLflow names (`drift/...`, `train/...`, `cost/...`).
-        manifest: The `TrainableManifest.to_dict()` of a train job, with its first report.
+        manifest: The `TrainableManifest.to_dict()` of a train job, with its first report, or of a point.
         checkpoint: Where the tensors of this step lie.
         started_at: Wall-clock time at which the job's first optimiser step began.
         error: Why the job failed, one line; it is then done.

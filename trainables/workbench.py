@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainables.checkpoint import (
+    PARAMETER,
     CheckpointError,
     Pointer,
     keep_parameters_only,
@@ -27,13 +28,16 @@ from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
 from trainables.flops import TrainingFlops, flops_of_steps
-from trainables.jobs import EvaluateJob, Job, Report, TaskData, TrainJob, WorkerSetup
+from trainables.jobs import EvaluateJob, Job, PointJob, Report, TaskData, TrainJob, WorkerSetup
 from trainables.lockstep import Lockstep
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
+from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
 from trainables.restore import borrowed
+from trainables.safetensors_stream import Checkpoint
+from trainables.slices import live_tensors
 
 _Own = TypeVar("_Own")
 
@@ -87,9 +91,15 @@ class Workbench:
         """Serve one job; the model is the base again when the iterator ends or is closed.
 
         Raises:
-            TrialFailed: The recipe failed by itself.
+            TrialFailed: The job failed by itself.
         """
-        return self._evaluate_base() if isinstance(job, EvaluateJob) else self._train_job(job)
+        match job:
+            case EvaluateJob():
+                return self._evaluate_base()
+            case PointJob():
+                return self._point_job(job)
+            case TrainJob():
+                return self._train_job(job)
 
     def evaluate(self) -> tuple[dict[str, Evaluation], dict[str, list[Tensor]]]:
         """Evaluate the model as it is on every task.
@@ -140,12 +150,55 @@ class Workbench:
         seconds = time.perf_counter() - began
         yield Report(step=0, done=True, evaluations=evaluations, metrics=self._cost(0.0, seconds))
 
-    def _train_job(self, job: TrainJob) -> Iterator[Report]:
+    def _point_job(self, job: PointJob) -> Iterator[Report]:
+        members = self._opened(job.members)
+        manifest = point_manifest([weights.manifest for weights in job.members])
+        if job.write_to is None:
+            self._prepare_to_measure()
+        began = time.perf_counter()
+        with borrowed(self.model, manifest, seed=0):
+            apply_point(self.model, job.point.transform, members)
+            if job.write_to is None:
+                evaluations, drift = self._evaluate_tuned()
+            else:
+                live = live_tensors(self.model, manifest.tensors)
+                state = {PARAMETER + key: tensor.value for key, tensor in live.items()}
+                path = Path(job.write_to) if self._share.rank == 0 else None
+                written = save_checkpoint(path, state, job.point.step)
+        if job.write_to is not None:
+            yield Report(step=job.point.step, done=True, checkpoint=written, manifest=manifest.to_dict())
+            return
+        metrics = {
+            **drift,
+            "cost/trainable_parameters": float(manifest.count),
+            **self._cost(0.0, time.perf_counter() - began),
+        }
+        yield Report(step=job.point.step, done=True, evaluations=evaluations, metrics=metrics)
+
+    def _opened(self, members: Sequence[TrainedWeights]) -> list[tuple[TrainedWeights, Checkpoint]]:
+        """Open trained weights; what any rank can't open fails the job on all of them alike.
+
+        Raises:
+            TrialFailed: A file is missing or damaged, or does not fit the model.
+        """
+        opened, error = [], None
+        try:
+            opened = [(weights, open_weights(self.model, weights)) for weights in members]
+        except CheckpointError as failure:
+            error = str(failure)
+        if errors := [each for each in self._from_all(error) if each is not None]:
+            raise TrialFailed(errors[0])
+        return opened
+
+    def _prepare_to_measure(self) -> None:
         if self._base_log_probs is None:
             _, self._base_log_probs = self.evaluate()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        manifest = build_manifest(self.model, job.recipe.subset)
+
+    def _train_job(self, job: TrainJob) -> Iterator[Report]:
+        self._prepare_to_measure()
+        manifest = build_manifest(self.model, job.recipe.subset, job.recipe.layers)
         resume = self._load_or_restart(job.resume)
         previous: Pointer | None = None
         pointer: Pointer | None = None
@@ -202,13 +255,13 @@ class Workbench:
                         checkpoint=pointer,
                         started_at=progress.started_at if first else None,
                     )
-                    self._remove(previous)
+                    self._retire(previous, job)
                     previous = None
             except (GeneratorExit, TrialFailed):
-                self._settle(previous, pointer)
+                self._settle(previous, pointer, job)
                 raise
             # Any other error may be a dead peer's, after which the run goes on from the last checkpoint.
-            self._settle(previous, pointer)
+            self._settle(previous, pointer, job)
 
     def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
         assert self._base_log_probs is not None
@@ -241,14 +294,18 @@ class Workbench:
         path = Path(job.folder) / f"step_{progress.step:06d}.safetensors"
         return save_checkpoint(path if self._share.rank == 0 else None, progress.state, progress.step)
 
-    def _remove(self, pointer: Pointer | None) -> None:
-        """Delete a rung's tensors, on the rank that writes them."""
-        if pointer is not None and self._share.rank == 0:
+    def _retire(self, pointer: Pointer | None, job: TrainJob) -> None:
+        """Delete a rung that no run goes on from, or what only a run needs, on the rank that writes them."""
+        if pointer is None or self._share.rank != 0:
+            return
+        if job.keep_rungs:
+            keep_parameters_only(Path(pointer.path))
+        else:
             Path(pointer.path).unlink(missing_ok=True)
 
-    def _settle(self, previous: Pointer | None, last: Pointer | None) -> None:
-        """Keep a trial's last parameters alone: no run goes on from its earlier rung or optimiser."""
-        self._remove(previous)
+    def _settle(self, previous: Pointer | None, last: Pointer | None, job: TrainJob) -> None:
+        """Keep a trial's parameters alone: no run goes on from its earlier rung or optimiser."""
+        self._retire(previous, job)
         if last is not None:
             keep_parameters_only(Path(last.path))
 

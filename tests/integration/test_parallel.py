@@ -20,10 +20,14 @@ from torch.distributed.device_mesh import init_device_mesh
 from worlds import in_world
 
 from spaces.parts import Slice
+from spaces.points import Interpolation, Member, Point, Pruning, Soup, Transform
 from trainables.checkpoint import Pointer
-from trainables.jobs import EvaluateJob, TrainJob, WorkerSetup
+from trainables.jobs import EvaluateJob, PointJob, TrainJob, WorkerSetup
+from trainables.loop import TrialFailed
+from trainables.manifest import build_manifest
 from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share, full_tensor, shard_model, training_forward
+from trainables.points import TrainedWeights
 from trainables.slices import LiveTensor, sliced
 from trainables.workbench import Workbench
 
@@ -37,6 +41,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gate_up": {"subset": "gate_up", "batch_size": 5},
     # The last one before the base is evaluated again: it changes every parameter.
     "full": {"subset": "full", "weight_decay": 0.1},
+}
+POINTS: dict[str, tuple[Transform, tuple[str, ...]]] = {
+    "interpolated": (Interpolation(0.5), ("full",)),
+    "pruned": (Pruning(0.2), ("sa_proj",)),
+    "soup": (Soup((Member(0, RUNGS[-1]), Member(1, RUNGS[-1]))), ("vision", "gate_up")),
 }
 # How several processes carry them out; one process takes its share in one pass and recomputes nothing.
 # Of a matrix of 6 rows and 4 columns; they share no element.
@@ -107,6 +116,26 @@ def resumed(workbench: Workbench, written: Path, folder: Path) -> Outcome:
     return serve(workbench, replace(job_of("full", folder / "resumed", {}), resume=pointer))
 
 
+def points(workbench: Workbench, written: Path, folder: Path) -> dict[str, Outcome]:
+    """Evaluate and write points of the trials whose weights lie in `written`."""
+    found = {}
+    for name, (transform, trials) in POINTS.items():
+        members = tuple(
+            TrainedWeights(
+                path=str(written / trial / f"step_{RUNGS[-1]:06d}.safetensors"),
+                manifest=build_manifest(workbench.model, RECIPES[trial]["subset"]),
+            )
+            for trial in trials
+        )
+        job = PointJob(point=Point(0, RUNGS[-1], transform), members=members)
+        path = folder / f"{name}.safetensors"
+        list(workbench.run(replace(job, write_to=str(path))))
+        found[name] = Outcome(measured(workbench.run(job)), load_file(path))
+    with pytest.raises(TrialFailed, match="is missing"):
+        list(workbench.run(replace(job, members=(replace(members[0], path=str(folder / "gone")),))))
+    return found
+
+
 def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[str, Any] | None:
     """Serve with a replica in each process, then with a shard in each; go on from what others wrote."""
     found: dict[str, Any] = {}
@@ -115,6 +144,8 @@ def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[
         workbench = Workbench(worker_setup(base), share=Share(rank, size, sharded))
         found[home.name] = serve_all(workbench, home, EXECUTIONS, rank == 0)
         found[f"{home.name} resumed"] = resumed(workbench, written, home)
+        if size == 2:
+            found[f"{home.name} points"] = points(workbench, written, home)
     half = Workbench(worker_setup(base, "bfloat16"), share=Share(rank, size, sharded=True))
     found["bfloat16"] = serve(half, job_of("sa_proj", folder / f"{size}-half", EXECUTIONS["sa_proj"]))
     found["slices"] = {home: trained_slices(rank, home == "fsdp") for home in ("ddp", "fsdp")}
@@ -220,6 +251,25 @@ def test_a_checkpoint_of_one_or_two_processes_goes_on_in_more(
 ) -> None:
     several = request.getfixturevalue("two" if home.startswith("2") else "four")
     assert_same(several[f"{home} resumed"], Outcome(alone["full"].measured[1:], alone["full"].tensors))
+
+
+@pytest.mark.parametrize("home", ["2-ddp", "2-fsdp"])
+def test_points_are_the_same_bit_for_bit(
+    alone: dict[str, Outcome],
+    two: dict[str, Any],
+    workbench: Workbench,
+    folder: Path,
+    tmp_path: Path,
+    home: str,
+) -> None:
+    expected = points(workbench, folder / "1", tmp_path)
+    for name, (found, tensors) in two[f"{home} points"].items():
+        ((_, _, evaluations, metrics),) = found
+        ((_, _, wanted, wanted_metrics),) = expected[name].measured
+        assert evaluations == wanted
+        assert metrics == pytest.approx(wanted_metrics, rel=1e-3, abs=1e-6)
+        assert set(tensors) == set(expected[name].tensors)
+        assert all(torch.equal(tensors[key], value) for key, value in expected[name].tensors.items())
 
 
 @pytest.mark.parametrize("home", ["2-ddp", "2-fsdp", "4-fsdp"])

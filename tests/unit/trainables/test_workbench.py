@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import encoder, llava, measured, save_llama, save_llava, setup, task, train_job
+from tiny_models import (
+    assert_is_base,
+    encoder,
+    llava,
+    measured,
+    save_llama,
+    save_llava,
+    setup,
+    task,
+    train_job,
+)
 
 from trainables.checkpoint import Pointer, apply_delta, export_delta
 from trainables.evaluate import evaluate_task
@@ -32,13 +42,6 @@ def prepared(base: Path) -> WorkerSetup:
 def used(prepared: WorkerSetup) -> Workbench:
     """One workbench for all tests: each of them starts where others have left it."""
     return Workbench(prepared)
-
-
-def assert_is_base(bench: Workbench) -> None:
-    for name, tensor in llava().state_dict().items():
-        assert torch.equal(bench.model.state_dict()[name], tensor), name
-    assert not any(p.requires_grad or p.grad is not None for p in bench.model.parameters())
-    assert not any(module.training for module in bench.model.modules())
 
 
 def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup) -> None:
@@ -97,7 +100,7 @@ def test_a_used_workbench_measures_what_a_fresh_one_does(
     with pytest.raises(TrialFailed):
         list(used.run(train_job(tmp_path / "failed", learning_rate=1e38)))
     list(used.run(train_job(tmp_path / "other", "mlp")))
-    assert_is_base(used)
+    assert_is_base(used.model)
     again = list(used.run(train_job(tmp_path / "again", subset)))
     fresh = list(Workbench(prepared).run(train_job(tmp_path / "fresh", subset)))
     assert measured(again) == measured(fresh)
@@ -154,7 +157,7 @@ def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         list(used.run(train_job(tmp_path / "file" / "folder")))
-    assert_is_base(used)
+    assert_is_base(used.model)
 
 
 @pytest.mark.parametrize("subset", ["full", "gate_up"])
