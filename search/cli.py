@@ -163,7 +163,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search.cluster import cluster_address
-    from search.inputs import load_tasks
+    from search.inputs import load_samples
     from search.outline import outline_study
     from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
     from search.preparation import with_gpu_memory
@@ -175,7 +175,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     if not console.is_terminal:
         console.width = 200
     with Console(stderr=True).status("measuring on the meta device"):
-        outline = outline_study(config, load_tasks(config), guess=True)
+        outline = outline_study(config, load_samples(config), guess=True)
         described = arguments.gpus is not None or arguments.gpu_memory_gib is not None
         address = cluster_address()
         if address is None or described:

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
+from search.space_config import LoraConfig, SpaceConfig, check_space
 from spaces.presets import preset_params
 from spaces.recipe import Schedule
 from spaces.space import Bounds, RecipeSpace
-from spaces.subsets import parse_subset
 from trainables.tasks import FileTask, Metric, Task, resolve_tasks
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def _number(value: Any) -> Any:
-    """Accept `1e-4`, which YAML 1.1 reads as a string, and whole numbers where a real one is meant."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return float(value) if type(value) is int else value
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _subset(text: str) -> str:
-    """Check an expression; blanks are taken out, so that one subset has one spelling."""
-    parse_subset(text)
-    return "".join(text.split())
-
-
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{twice[0]!r} is listed twice")
-    return names
-
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    low, high = bounds
-    if low > high:
-        raise ValueError(f"the lower bound {low:g} is above the upper bound {high:g}")
-    return bounds
-
-
-def _plain_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"must be letters, digits, '.', '_' and '-', got {name!r}")
-    return name
 
 
 def _whole_above_one(gpus: float) -> float:
@@ -68,18 +23,9 @@ def _whole_above_one(gpus: float) -> float:
 
 
 Sharding = Literal["auto", "ddp", "fsdp"]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Interval = Annotated[tuple[Positive, Positive], BeforeValidator(_tuple), AfterValidator(_ordered)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple), AfterValidator(_distinct), Field(min_length=1)]
-Subset = Annotated[str, AfterValidator(_subset)]
-# Names become parts of paths and of MLflow's metric names.
-Name = Annotated[str, AfterValidator(_plain_name)]
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The base model."""
 
     path: str = Field(description="Hugging Face id, local folder, or the embedded model 'tiny-llava'.")
@@ -89,33 +35,20 @@ class ModelConfig(_Section):
     )
 
 
-class TaskConfig(_Section):
+class TaskConfig(Section):
     """A task of the user's own: one JSON Lines file a split; see `trainables.tasks.FileTask` for a line."""
 
     train: str | None = Field(None, description="File of training samples; needed by a target.")
-    search: str = Field(description="File of the samples that trials are scored on.")
+    search: str | None = Field(
+        None, description="File of the samples that trials are scored on; needed but for replay."
+    )
     confirm: str | None = Field(
         None, description="File of samples for a final check; the search never reads it."
     )
     metric: Metric = Field("exact_match", description="How an answer is scored; see trainables/tasks.py.")
 
 
-class SpaceConfig(_Section):
-    """Which recipes may be tried."""
-
-    subsets: Annotated[
-        tuple[Subset, ...], BeforeValidator(_tuple), AfterValidator(_distinct), Field(min_length=1)
-    ]
-    learning_rate: Interval = Field(description="Lowest and highest peak step size, searched on a log scale.")
-    learning_rate_of: dict[Subset, Interval] = Field({}, description="Subset -> bounds of its own.")
-    warmup_ratio: Annotated[
-        tuple[Annotated[Number, Field(ge=0, lt=1)], ...],
-        BeforeValidator(_tuple),
-        Field(min_length=1),
-    ] = Field((0.03,), description="Shares of the steps to warm up over; searched if more than one.")
-
-
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """What all recipes of the study share."""
 
     steps: Count = Field(description="Optimiser steps of a trial that is not stopped early.")
@@ -129,10 +62,15 @@ class TrainingConfig(_Section):
     schedule: Schedule = Field("cosine", description="Learning rate after the warm-up.")
     weight_decay: NonNegative = Field(0.0, description="AdamW's decoupled weight decay.")
     max_grad_norm: NonNegative = Field(1.0, description="Global L2 norm for clipping gradients; 0 is off.")
-    samples: Count | None = Field(None, description="Training samples per target; null takes all.")
+    samples: Count | None = Field(
+        None, description="Training samples per target, and per task of replay; null takes all."
+    )
+    replay: Names | None = Field(
+        None, description="Tasks whose training samples are mixed in, as space.replay_ratio says."
+    )
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """How a rung is evaluated."""
 
     samples: Count | None = Field(None, description="Samples of the search split per task; null takes all.")
@@ -140,7 +78,7 @@ class EvaluationConfig(_Section):
     drift_samples: Count = Field(64, description="Samples per task over which the KL divergence is measured.")
 
 
-class ObjectiveConfig(_Section):
+class ObjectiveConfig(Section):
     """What the study maximises."""
 
     forgetting_weight: NonNegative = Field(
@@ -151,7 +89,7 @@ class ObjectiveConfig(_Section):
     )
 
 
-class PruningConfig(_Section):
+class PruningConfig(Section):
     """Asynchronous successive halving (ASHA) over rungs at fixed absolute optimiser steps."""
 
     first_rung: Count = Field(description="Optimiser steps before the first decision.")
@@ -160,7 +98,7 @@ class PruningConfig(_Section):
     )
 
 
-class SearchConfig(_Section):
+class SearchConfig(Section):
     """How the space is searched."""
 
     trials: Count = Field(description="Number of trials, presets included.")
@@ -179,7 +117,7 @@ class SearchConfig(_Section):
     )
 
 
-class ResourcesConfig(_Section):
+class ResourcesConfig(Section):
     """What one trial takes from the cluster; what is null is computed for each subset from its memory."""
 
     workers_per_trial: Count | None = Field(
@@ -207,14 +145,14 @@ class ResourcesConfig(_Section):
     )
 
 
-class TrackingConfig(_Section):
+class TrackingConfig(Section):
     """Where MLflow records."""
 
     uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI.")
     experiment: str = Field("recipe-search", description="MLflow experiment.")
 
 
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """One study, as its file states it."""
 
     name: Name = Field(description="Name of the study and of its folder.")
@@ -239,9 +177,11 @@ class StudyConfig(_Section):
         for task in self.targets:
             if task in self.tasks and self.tasks[task].train is None:
                 raise ValueError(f"tasks.{task}.train: a target needs training samples")
-        for subset in self.space.learning_rate_of:
-            if subset not in self.space.subsets:
-                raise ValueError(f"space.learning_rate_of: {subset!r} is not among space.subsets")
+        for task in (*self.targets, *self.held_out):
+            if task in self.tasks and self.tasks[task].search is None:
+                raise ValueError(f"tasks.{task}.search: a target or held-out task needs samples to score")
+        check_space(self.space)
+        self._check_replay()
         if self.search.pruning and self.search.pruning.first_rung > self.training.steps:
             raise ValueError(
                 f"search.pruning.first_rung: {self.search.pruning.first_rung} is beyond "
@@ -252,12 +192,29 @@ class StudyConfig(_Section):
         self._check_workers()
         return self
 
+    def _check_replay(self) -> None:
+        drawn = max(self.space.replay_ratio) > 0
+        if drawn and not self.training.replay:
+            raise ValueError(
+                "space.replay_ratio: it draws from the tasks of training.replay, and there is none"
+            )
+        if self.training.replay and not drawn:
+            raise ValueError("training.replay: without a space.replay_ratio above 0 nothing is drawn from it")
+        for task in self.training.replay or ():
+            if task in self.targets:
+                raise ValueError(
+                    f"training.replay: task {task!r} is a target, whose samples are drawn anyway"
+                )
+            if task in self.tasks and self.tasks[task].train is None:
+                raise ValueError(f"tasks.{task}.train: a task of training.replay needs training samples")
+
     def _check_workers(self) -> None:
-        workers, batch = self.resources.workers_per_trial, self.training.batch_size
+        workers = self.resources.workers_per_trial
+        key = "training" if self.space.batch_size is None else "space"
+        batch = min(self.recipe_space().batch_size)
         if workers is not None and workers > batch:
             raise ValueError(
-                f"resources.workers_per_trial: {workers} workers can't share "
-                f"training.batch_size {batch} samples"
+                f"resources.workers_per_trial: {workers} workers can't share {key}.batch_size {batch} samples"
             )
         if workers == 1 and self.resources.sharding == "fsdp":
             raise ValueError("resources.sharding: fsdp spreads the model over several workers, not 1")
@@ -287,16 +244,28 @@ class StudyConfig(_Section):
 
     def recipe_space(self) -> RecipeSpace:
         """Return the space that the study searches."""
+        space, training = self.space, self.training
+        lora = space.lora or LoraConfig()
         return RecipeSpace(
-            subsets=self.space.subsets,
-            learning_rate=Bounds(*self.space.learning_rate),
-            learning_rate_of={s: Bounds(*bounds) for s, bounds in self.space.learning_rate_of.items()},
-            warmup_ratio=self.space.warmup_ratio,
-            steps=self.training.steps,
-            batch_size=(self.training.batch_size,),
-            schedule=(self.training.schedule,),
-            weight_decay=(self.training.weight_decay,),
-            max_grad_norm=(self.training.max_grad_norm,),
+            subsets=space.subsets,
+            layers=space.layers,
+            methods=space.methods,
+            learning_rate=Bounds(*space.learning_rate),
+            learning_rate_of={key: Bounds(*bounds) for key, bounds in space.learning_rate_of.items()},
+            lora_rank=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            lora_variant=lora.variant,
+            lwf_weight=space.lwf.weight,
+            lwf_temperature=space.lwf.temperature,
+            l2sp_weight=space.l2sp_weight,
+            replay_ratio=space.replay_ratio,
+            steps=training.steps,
+            batch_size=space.batch_size or (training.batch_size,),
+            warmup_ratio=space.warmup_ratio,
+            schedule=space.schedule or (training.schedule,),
+            weight_decay=space.weight_decay or (training.weight_decay,),
+            max_grad_norm=space.max_grad_norm or (training.max_grad_norm,),
         )
 
     def queued_presets(self) -> dict[str, dict[str, Any]]:
@@ -311,6 +280,17 @@ class StudyConfig(_Section):
         Raises:
             ValueError: A name is neither defined in the study file nor embedded; one line that names the key.
         """
+        return self._resolved({"targets": self.targets, "held_out": self.held_out})
+
+    def replay_tasks(self) -> dict[str, Task]:
+        """Return the tasks whose training samples are replayed, by name.
+
+        Raises:
+            ValueError: As for `resolved_tasks`.
+        """
+        return self._resolved({"training.replay": self.training.replay or ()})
+
+    def _resolved(self, names_of: Mapping[str, tuple[str, ...]]) -> dict[str, Task]:
         own = {
             name: FileTask(
                 name=name,
@@ -322,7 +302,7 @@ class StudyConfig(_Section):
             for name, task in self.tasks.items()
         }
         resolved: dict[str, Task] = {}
-        for key, names in (("targets", self.targets), ("held_out", self.held_out)):
+        for key, names in names_of.items():
             try:
                 resolved |= resolve_tasks(names, own)
             except ValueError as error:

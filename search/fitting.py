@@ -49,7 +49,7 @@ class Wish:
     """What the user fixed, and what is computed where None.
 
     Attributes:
-        batch_size: Samples per optimiser step, over all workers.
+        batch_size: Samples per optimiser step, over all workers; the largest batch of the study.
         eval_batch: Samples per forward pass of an evaluation, at most.
         cpus: CPU cores per worker.
         workers: Workers per trial.
@@ -58,6 +58,7 @@ class Wish:
         micro_batch: Samples per forward pass and worker.
         checkpointing: Whether activations are computed again.
         at_a_time: Trials that may run at a time.
+        smallest_batch: Samples of the study's smallest batch, of which each worker takes at least one.
     """
 
     batch_size: int
@@ -69,6 +70,7 @@ class Wish:
     micro_batch: int | None = None
     checkpointing: bool | None = None
     at_a_time: int = 1
+    smallest_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,7 @@ def capacity(nodes: Sequence[Node]) -> Capacity:
 def _most_workers(nodes: Sequence[Node], wish: Wish, share: float) -> int:
     """Return how many workers the largest group has that fits, up to one a sample."""
     there = capacity(nodes)
-    for workers in range(wish.batch_size, 0, -1):
+    for workers in range(wish.smallest_batch or wish.batch_size, 0, -1):
         if there.find(GroupShape(workers=workers, cpus=wish.cpus, gpus=share)) is not None:
             return workers
     return 0

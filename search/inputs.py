@@ -25,13 +25,55 @@ def load_tasks(config: StudyConfig) -> tuple[TaskData, ...]:
         raise InputError(str(error)) from None
 
 
+def load_samples(config: StudyConfig) -> tuple[TaskData, ...]:
+    """Load all that a study trains and scores on; see `load_tasks` and `load_replay`."""
+    tasks = load_tasks(config)
+    return (*tasks, *load_replay(config, tasks))
+
+
+def load_replay(config: StudyConfig, tasks: tuple[TaskData, ...]) -> tuple[TaskData, ...]:
+    """Load the training samples of the tasks of `training.replay`.
+
+    Args:
+        config: The study.
+        tasks: Its targets and held-out tasks.
+
+    Raises:
+        InputError: A task is unknown, a file is missing, wrong or empty, or a sample is one that trials are
+            scored on.
+    """
+    scored = {sample.content_hash(): (task.name, sample.id) for task in tasks for sample in task.search}
+    try:
+        replayed = [
+            TaskData(
+                name=task.name,
+                role="replay",
+                metric=task.metric,
+                train=tuple(task.load("train", config.training.samples)),
+                search=(),
+            )
+            for task in config.replay_tasks().values()
+        ]
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for task in replayed:
+        for sample in task.train:
+            if (twin := scored.get(sample.content_hash())) is not None:
+                raise InputError(
+                    f"training.replay: sample {sample.id!r} of task {task.name!r} is also search sample "
+                    f"{twin[1]!r} of task {twin[0]!r}; trials must not be trained on what scores them"
+                )
+    return tuple(replayed)
+
+
 def fingerprints(tasks: tuple[TaskData, ...]) -> dict[str, str]:
     """Return `<task>/<split>` -> content hash, for every split that the study uses."""
     prints = {}
     for task in tasks:
         if task.train:
             prints[f"{task.name}/train"] = fingerprint(task.train)
-        prints[f"{task.name}/search"] = fingerprint(task.search)
+        if task.search:
+            prints[f"{task.name}/search"] = fingerprint(task.search)
     return prints
 
 

@@ -23,7 +23,8 @@ class Outline:
     """What is known of a study's model.
 
     Attributes:
-        manifests: Subset -> what it trains on this model.
+        manifests: `Recipe.variant` -> what it trains on this model; of several layer ranges, what takes most
+            memory.
         sample: The largest sample that the model will meet.
         estimators: Kind of device (`cuda`, `cpu`) -> what a worker needs on it.
     """
@@ -38,32 +39,42 @@ def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bo
 
     Args:
         config: The study.
-        tasks: Its samples, some of which are encoded.
+        tasks: Its samples, those for replay included; some of them are encoded.
         guess: Whether the samples' lengths are guessed for a model without a processor.
 
     Raises:
-        InputError: The model can't be read, its architecture is unknown, a subset matches nothing, or the
-            processor can't encode a sample.
+        InputError: The model can't be read, its architecture is unknown, a subset matches nothing, a layer
+            range goes beyond the layers, or the processor can't encode a sample.
     """
-    from trainables.memory import Estimator
+    from trainables.memory import Estimator, Load
 
     skeleton, manifests = subset_manifests(config)
     sample = _largest_sample(config, tasks, guess)
+    estimators: dict[str, Estimator] = {
+        "cuda": Estimator(skeleton, sample, "cuda"),
+        "cpu": Estimator(skeleton, sample, "cpu"),
+    }
+    load = Load(micro_batch=max(config.recipe_space().batch_size))
+
+    def need(manifest: TrainableManifest) -> int:
+        return estimators["cuda"].estimate(manifest, load).total
+
     return Outline(
-        manifests=manifests,
-        sample=sample,
-        estimators={
-            "cuda": Estimator(skeleton, sample, "cuda"),
-            "cpu": Estimator(skeleton, sample, "cpu"),
+        manifests={
+            variant: found[0] if len(found) == 1 else max(found, key=need)
+            for variant, found in manifests.items()
         },
+        sample=sample,
+        estimators=estimators,
     )
 
 
-def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, TrainableManifest]]:
-    """Return a study's model on the meta device, and what each subset trains on it.
+def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[TrainableManifest]]]:
+    """Return a study's model on the meta device, and what each variant trains on it in each layer range.
 
     Raises:
-        InputError: The model can't be read, its architecture is unknown, or a subset matches nothing.
+        InputError: The model can't be read, its architecture is unknown, a subset matches nothing, or a layer
+            range goes beyond the layers.
     """
     import torch
 
@@ -72,7 +83,11 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, Trainabl
 
     try:
         skeleton = load_skeleton(config.model.path, dtype=getattr(torch, config.model.dtype))
-        return skeleton, {subset: build_manifest(skeleton, subset) for subset in config.space.subsets}
+        manifests: dict[str, list[TrainableManifest]] = {}
+        for recipe in config.recipe_space().largest():
+            manifest = build_manifest(skeleton, recipe.subset, recipe.layers)
+            manifests.setdefault(recipe.variant, []).append(manifest)
+        return skeleton, manifests
     except ValueError as error:
         raise InputError(str(error)) from None
 

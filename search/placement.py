@@ -23,8 +23,8 @@ class Placement:
     """What the study takes from the cluster.
 
     Attributes:
-        executions: Subset -> how its trials are carried out.
-        estimates: Subset -> what one of its workers needs.
+        executions: `Recipe.variant` -> how its trials are carried out.
+        estimates: `Recipe.variant` -> what one of its workers needs.
         eval_batch: Samples per forward pass of an evaluation, which every subset's workers have room for.
         concurrency: Trials at a time, at least 1: as many as would run if all took the smallest shape.
         trial_resources: What a Tune trial's own process reserves: next to nothing, because its worker
@@ -100,7 +100,7 @@ def place(
 def fit_subsets(
     outline: Outline, wish: Wish, nodes: Sequence[Node], *, trials: int, limit: int | None
 ) -> dict[str, Fit | Misfit]:
-    """Return how each subset's trials are carried out, or what they lack; see `place`."""
+    """Return how each variant's trials are carried out, or what they lack; see `place`."""
     wish = replace(wish, at_a_time=_trials_at_a_time(nodes, trials, limit))
     gpus = _gpus_per_worker(wish, nodes)
     memory = smallest_gpu(nodes)

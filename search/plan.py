@@ -55,7 +55,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         "presets": list(presets),
         "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
-        "batch_size": config.training.batch_size,
+        "batch_size": wish.batch_size,
         "largest_sample": {
             "tokens": outline.sample.tokens,
             "answer_tokens": outline.sample.answer_tokens,
@@ -67,8 +67,8 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         ],
         "runs": runs,
         "subsets": [
-            {**_trained(config, subset, manifest), **_need(fits[subset])}
-            for subset, manifest in outline.manifests.items()
+            {**_trained(config, variant, manifest), **_need(fits[variant])}
+            for variant, manifest in outline.manifests.items()
         ],
     }
 
@@ -94,10 +94,11 @@ def gpus_of(execution: Execution) -> float:
     return execution.shape.workers * execution.shape.gpus
 
 
-def _trained(config: StudyConfig, subset: str, manifest: TrainableManifest) -> dict[str, Any]:
-    bounds = config.recipe_space().bounds(subset)
+def _trained(config: StudyConfig, variant: str, manifest: TrainableManifest) -> dict[str, Any]:
+    method = "selective" if variant == manifest.subset else "lora"
+    bounds = config.recipe_space().bounds(manifest.subset, method)
     return {
-        "subset": subset,
+        "subset": variant,
         "trained": manifest.count,
         "share": manifest.share,
         "tensors": len(manifest.parameters),

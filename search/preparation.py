@@ -9,7 +9,7 @@ from search.cluster_check import check_cluster
 from search.config import StudyConfig
 from search.devices import GIB, Node, local_node
 from search.fitting import Wish
-from search.inputs import fingerprints, load_tasks
+from search.inputs import fingerprints, load_replay, load_tasks
 from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
@@ -44,7 +44,8 @@ def prepare(config: StudyConfig) -> Prepared:
         InputError: Data, model or subsets are wrong.
     """
     tasks = load_tasks(config)
-    outline = outline_study(config, tasks)
+    replay = load_replay(config, tasks)
+    outline = outline_study(config, (*tasks, *replay))
     return Prepared(
         config=config,
         setup=WorkerSetup(
@@ -54,10 +55,11 @@ def prepare(config: StudyConfig) -> Prepared:
             eval_batch_size=config.evaluation.batch_size,
             drift_samples=config.evaluation.drift_samples,
             threads=max(1, int(config.resources.cpus_per_worker)),
+            replay=tuple(sample for task in replay for sample in task.train),
         ),
         outline=outline,
         model_fingerprint=_fingerprint(config),
-        data_fingerprints=fingerprints(tasks),
+        data_fingerprints=fingerprints((*tasks, *replay)),
     )
 
 
@@ -122,8 +124,10 @@ def with_evaluation_that_fits(prepared: Prepared, placement: Placement) -> Prepa
 
 def wish_of(config: StudyConfig) -> Wish:
     """Return what a study fixes of how its trials are carried out."""
+    batches = config.recipe_space().batch_size
     return Wish(
-        batch_size=config.training.batch_size,
+        batch_size=max(batches),
+        smallest_batch=min(batches),
         eval_batch=config.evaluation.batch_size,
         cpus=config.resources.cpus_per_worker,
         workers=config.resources.workers_per_trial,

@@ -8,7 +8,7 @@ from search.cluster import connected
 from search.cluster_check import check_cluster
 from search.config import StudyConfig
 from search.devices import Node, local_node
-from search.inputs import load_tasks
+from search.inputs import load_samples
 from search.outline import outline_study
 from search.preparation import place_study
 from search.study_file import InputError
@@ -48,7 +48,7 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
         address: The cluster that it would run on; None is this machine.
     """
     try:
-        outline = outline_study(config, load_tasks(config), guess=True)
+        outline = outline_study(config, load_samples(config), guess=True)
         placement = place_study(config, outline, nodes_to_run_on(address))
     except InputError as error:
         fix = "see `recipe-search plan` for what each subset needs"

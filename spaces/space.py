@@ -140,6 +140,24 @@ class RecipeSpace:
         """Return the layer ranges that a subset may be limited to; one without layers takes none."""
         return self.layers if parse_subset(subset).has_layers else ("all",)
 
+    def largest(self) -> Iterator[Recipe]:
+        """Yield a recipe for each variant and layer range, of those the one that takes most memory."""
+        for subset in self.subsets:
+            for method in self.methods:
+                for layers in self.layers_of(subset):
+                    yield self.recipe(
+                        {
+                            "subset": subset,
+                            "layers": layers,
+                            "method": method,
+                            "learning_rate": self.bounds(subset, method).low,
+                            "lora_rank": max(self.lora_rank),
+                            "lora_variant": max(self.lora_variant, key=lambda variant: variant == "dora"),
+                            "lwf_weight": max(self.lwf_weight),
+                            "batch_size": max(self.batch_size),
+                        }
+                    )
+
     def suggest(self, trial: SuggestingTrial) -> None:
         """Draw one point; the trial records the values that `recipe` reads back."""
         subset = trial.suggest_categorical("subset", list(self.subsets))

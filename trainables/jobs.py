@@ -21,14 +21,14 @@ class TaskData:
 
     Attributes:
         name: Name of the task.
-        role: Whether it is to be learnt or kept.
+        role: Whether it is to be learnt or kept, or only mixed in.
         metric: How an answer is scored.
         train: Training samples; empty for a held-out task.
-        search: Samples that trials are scored on.
+        search: Samples that trials are scored on; empty for what is only mixed in.
     """
 
     name: str
-    role: Literal["target", "held_out"]
+    role: Literal["target", "held_out", "replay"]
     metric: Metric
     train: tuple[Sample, ...]
     search: tuple[Sample, ...]
@@ -45,6 +45,7 @@ class WorkerSetup:
         eval_batch_size: Samples per forward pass of an evaluation.
         drift_samples: Samples per task over which drift is measured.
         threads: CPU threads per worker.
+        replay: Samples that a recipe's `replay_ratio` of each batch is drawn from.
     """
 
     model: str
@@ -53,6 +54,7 @@ class WorkerSetup:
     eval_batch_size: int
     drift_samples: int
     threads: int
+    replay: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

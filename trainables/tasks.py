@@ -56,7 +56,7 @@ class FileTask:
     name: str
     metric: Metric
     train: str | None
-    search: str
+    search: str | None
     confirm: str | None = None
 
     def load(self, split: Split, limit: int | None = None) -> list[Sample]:

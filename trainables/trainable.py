@@ -32,7 +32,7 @@ class TrialContext:
 
     Attributes:
         pool: Handle of the `WorkerPool` actor.
-        executions: Subset -> how its trials are carried out.
+        executions: `Recipe.variant` -> how its trials are carried out.
         recipe: Turns Tune's configuration into a recipe.
         score: Turns a rung's evaluations into the metrics of the objective, `score` among them.
         seed: Fixes the order of the data.
@@ -111,7 +111,7 @@ class RecipeTrainable(tune.Trainable):
         self._pointer: Pointer | None = None
 
     def _submit(self) -> None:
-        execution = self._context.executions[self._recipe.subset]
+        execution = self._context.executions[self._recipe.variant]
         self._lease = ray.get(self._context.pool.lease.remote(execution.shape, self.trial_id))
         job = TrainJob(
             trial_id=self.trial_id,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from search.config import StudyConfig
 from search.study_file import dump_study, load_study, parse_study, resolve_paths
 from spaces.recipe import Recipe
-from spaces.space import Bounds
+from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import SUBSETS
 
 
@@ -108,6 +108,71 @@ class TestRecipeSpace:
             max_grad_norm=0.5,
         )
 
+    def test_every_dimension_reaches_the_space(self) -> None:
+        config = study(
+            tasks={"birds": {"train": "t", "search": "s"}, "bees": {"search": "s"}, "news": {"train": "n"}},
+            space={
+                "subsets": [" gate_up + attn.v "],
+                "layers": ["all", 3],
+                "methods": ["selective", "lora"],
+                "learning_rate": [1e-5, 1e-2],
+                "learning_rate_of": {"gate_up + attn.v/lora": [1e-4, 1e-1]},
+                "lora": {"rank": [4, 8], "alpha": [None, 8], "dropout": [0.1], "variant": ["dora"]},
+                "lwf": {"weight": [0, 1], "temperature": [3]},
+                "l2sp_weight": [0.01],
+                "replay_ratio": [0, 0.25],
+                "batch_size": [8, 16],
+                "warmup_ratio": [0.1],
+                "schedule": ["linear"],
+                "weight_decay": [0.1],
+                "max_grad_norm": [0.5],
+            },
+            training={"steps": 40, "batch_size": 4, "replay": ["news"]},
+        )
+        assert config.recipe_space() == RecipeSpace(
+            subsets=("gate_up+attn.v",),
+            layers=("all", "3"),
+            methods=("selective", "lora"),
+            learning_rate=Bounds(1e-5, 1e-2),
+            learning_rate_of={"gate_up+attn.v/lora": Bounds(1e-4, 1e-1)},
+            lora_rank=(4, 8),
+            lora_alpha=(None, 8.0),
+            lora_dropout=(0.1,),
+            lora_variant=("dora",),
+            lwf_weight=(0.0, 1.0),
+            lwf_temperature=(3.0,),
+            l2sp_weight=(0.01,),
+            replay_ratio=(0.0, 0.25),
+            batch_size=(8, 16),
+            warmup_ratio=(0.1,),
+            schedule=("linear",),
+            weight_decay=(0.1,),
+            max_grad_norm=(0.5,),
+            steps=40,
+        )
+        assert list(config.replay_tasks()) == ["news"]
+        assert list(config.resolved_tasks()) == ["birds", "bees"]
+
+    def test_without_dimensions_a_space_has_the_training_s_values(self) -> None:
+        config = study(
+            space={"subsets": ["vo"], "learning_rate": [1, 2], "methods": ["lora"]},
+            training={"steps": 40, "batch_size": 8, "schedule": "constant", "weight_decay": 0.1},
+        )
+        recipe = config.recipe_space().recipe({"subset": "vo", "learning_rate": 1.0})
+        assert recipe == Recipe(
+            subset="vo",
+            method="lora",
+            learning_rate=1.0,
+            steps=40,
+            batch_size=8,
+            schedule="constant",
+            weight_decay=0.1,
+            lora_rank=16,
+            lora_alpha=32.0,
+            lora_dropout=0.0,
+            lora_variant="lora",
+        )
+
 
 class TestTasks:
     def test_targets_come_first(self) -> None:
@@ -165,6 +230,8 @@ class TestRoundTrip:
         bound=st.none() | st.floats(-100, 100),
         pruned=st.none() | st.integers(1, 40).map(lambda rung: {"first_rung": rung}),
         warmup=st.lists(st.floats(0, 0.99), min_size=1, unique=True),
+        lora=st.none() | st.just({"rank": [4], "alpha": [None, 8.0]}),
+        batches=st.none() | st.lists(st.integers(1, 64), min_size=1, unique=True),
     )
     def test_what_is_dumped_loads_as_the_same_study(
         self,
@@ -174,6 +241,8 @@ class TestRoundTrip:
         bound: float | None,
         pruned: dict[str, int] | None,
         warmup: list[float],
+        lora: dict[str, Any] | None,
+        batches: list[int] | None,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         config = study(
@@ -182,6 +251,10 @@ class TestRoundTrip:
                 "learning_rate": bounds,
                 "learning_rate_of": {subsets[0]: [bounds[0], bounds[0]]},
                 "warmup_ratio": warmup,
+                "layers": ["all", "last:1/2", "0-3,8"] if "full" in subsets else ["all"],
+                "methods": ["selective", "lora"],
+                "lora": lora,
+                "batch_size": batches,
             },
             objective={"forgetting_weight": weight, "max_forgetting": bound},
             search={"trials": 4, "pruning": pruned},

@@ -55,6 +55,15 @@ def fit(sums: Sums, memory: int, *gpus: int, **wish: Any) -> Fit | Misfit:
     return fit_gpus(ANY, sums, Wish(**{"batch_size": 16, "eval_batch": 4, **wish}), nodes(*gpus), memory)
 
 
+def test_each_worker_has_a_sample_of_the_smallest_batch() -> None:
+    """States of 80 and a sample of 1 need shards on 8 GPUs of 12; a batch of 4 is not for 8 workers."""
+    sums = Sums(states=80, sample=1)
+    assert isinstance(made := fit(sums, 12, 8), Fit)
+    assert made.execution.shape.workers == 8
+    assert isinstance(few := fit(sums, 12, 8, smallest_batch=4), Misfit)
+    assert few.load.workers == 4
+
+
 @pytest.mark.parametrize(
     ("memory", "shape", "micro", "recomputed"),
     [

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_models import encoder
 
 from search.config import StudyConfig
-from search.inputs import fingerprints, load_tasks
+from search.inputs import fingerprints, load_replay, load_samples, load_tasks
 from search.study_file import InputError
 from trainables.collate import Encoder
 from trainables.sample_shape import largest_sample
@@ -81,6 +81,66 @@ def test_fingerprints_are_of_the_splits_that_are_used(study: dict[str, Any]) -> 
     assert list(prints) == ["new/train", "new/search", "old/search"]
     assert prints["new/train"] == fingerprint(tasks[0].train)
     assert len(set(prints.values())) == 3
+
+
+class TestReplay:
+    @pytest.fixture
+    def replaying(self, study: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+        study["tasks"]["news"] = {"train": write(tmp_path / "news.jsonl", rows("news", 7))}
+        study["tasks"]["old"]["train"] = write(tmp_path / "old-train.jsonl", rows("older", 2))
+        study["space"]["replay_ratio"] = [0.5]
+        study["training"]["replay"] = ["news", "old"]
+        return study
+
+    def test_takes_the_training_samples_alone(self, replaying: dict[str, Any]) -> None:
+        config = StudyConfig.model_validate(replaying)
+        everything = load_samples(config)
+        assert [(t.name, t.role, len(t.train), len(t.search)) for t in everything] == [
+            ("new", "target", 5, 4),
+            ("old", "held_out", 0, 3),
+            ("news", "replay", 7, 0),
+            ("old", "replay", 2, 0),
+        ]
+        assert everything == (*load_tasks(config), *load_replay(config, load_tasks(config)))
+        assert list(fingerprints(everything)) == [
+            "new/train",
+            "new/search",
+            "old/search",
+            "news/train",
+            "old/train",
+        ]
+
+    def test_is_limited_like_a_target(self, replaying: dict[str, Any]) -> None:
+        replaying["training"]["samples"] = 3
+        *_, news, old = load_samples(StudyConfig.model_validate(replaying))
+        assert [len(news.train), len(old.train)] == [3, 2]
+
+    def test_long_samples_count_for_memory(self, replaying: dict[str, Any], tmp_path: Path) -> None:
+        config = StudyConfig.model_validate(replaying)
+        short = largest_sample(load_samples(config), encoder()).tokens
+        long = [{"prompt": "cat " * 100 + "?", "answer": "yes"}]
+        write(tmp_path / "news.jsonl", long)
+        assert largest_sample(load_samples(config), encoder()).tokens > short + 90
+
+    def test_a_sample_that_scores_trials_is_refused(self, replaying: dict[str, Any], tmp_path: Path) -> None:
+        write(tmp_path / "old-train.jsonl", [*rows("older", 1), {**rows("search", 3)[2], "id": "twin"}])
+        with pytest.raises(InputError) as caught:
+            load_samples(StudyConfig.model_validate(replaying))
+        assert str(caught.value) == (
+            "training.replay: sample 'twin' of task 'old' is also search sample 'search-3' of task 'new'; "
+            "trials must not be trained on what scores them"
+        )
+
+    def test_an_unknown_task(self, replaying: dict[str, Any]) -> None:
+        replaying["training"]["replay"] = ["nwes"]
+        with pytest.raises(InputError, match=r"^training\.replay: unknown task 'nwes': did you mean 'news'"):
+            load_samples(StudyConfig.model_validate(replaying))
+
+    def test_the_task_needs_no_samples_to_score(self, replaying: dict[str, Any]) -> None:
+        assert replaying["tasks"]["news"].keys() == {"train"}
+        replaying["held_out"] = ["news"]
+        with pytest.raises(ValueError, match=r"tasks\.news\.search: a target or held-out task needs samples"):
+            StudyConfig.model_validate(replaying)
 
 
 @pytest.mark.parametrize(

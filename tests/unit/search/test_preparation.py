@@ -11,7 +11,7 @@ from search.config import StudyConfig
 from search.devices import Node
 from search.inputs import fingerprints
 from search.outline import subset_manifests
-from search.preparation import check_resources, place_study, prepare, with_evaluation_that_fits
+from search.preparation import check_resources, place_study, prepare, wish_of, with_evaluation_that_fits
 from search.study_file import InputError
 from trainables.model import model_fingerprint
 
@@ -100,8 +100,47 @@ def test_a_subset_that_matches_nothing_is_found_before_anything_starts(tmp_path:
     config = study(
         save_llama(tmp_path / "llama"), space={"subsets": ["qkv", "vision"], "learning_rate": [1, 2]}
     )
-    with pytest.raises(InputError, match=r"subset 'vision' matches no parameter of this 'llama' model"):
+    with pytest.raises(InputError, match=r"subset 'vision' matches no parameter of this model"):
         subset_manifests(config)
+
+
+@pytest.mark.parametrize(
+    ("subset", "layers", "message"),
+    [
+        ("vo", "last:3", "layer range 'last:3' goes beyond the 2 layers of the language model"),
+        ("vision_attn", "0,2", "layer range '0,2' goes beyond the 2 layers of the vision tower, which are 0"),
+        ("llm-position", "all", "subset 'llm-position': 'position' matches no parameter of this model"),
+        ("mlp.router", "all", "subset 'mlp.router' matches no parameter of this model, whose roles are: "),
+        ("random(llm)", "all", "subset 'random(llm)': 14896 elements can't be drawn from the 4352 in the l"),
+    ],
+)
+def test_what_a_model_does_not_have_is_found_before_anything_starts(
+    model: Path, subset: str, layers: str, message: str
+) -> None:
+    space = {"subsets": [subset], "layers": [layers], "learning_rate": [1, 2]}
+    with pytest.raises(InputError, match=r"layer|no parameter") as caught:
+        prepare(study(model, space=space))
+    assert str(caught.value).startswith(message)
+
+
+def test_of_several_layer_ranges_the_one_that_takes_most_memory_is_planned(model: Path) -> None:
+    """Of as many elements in the first layer and in the last: the first one's gradient passes both layers."""
+    space = {"subsets": ["gate_up", "projector"], "methods": ["selective", "lora"], "learning_rate": [1, 2]}
+    ends = prepare(study(model, space={**space, "layers": ["last:1", "first:1"]})).outline.manifests
+    assert {variant: manifest.layers for variant, manifest in ends.items()} == {
+        "gate_up": "first:1",
+        "gate_up/lora": "first:1",
+        "projector": "all",  # it has no layers
+        "projector/lora": "all",
+    }
+    more = prepare(study(model, space={**space, "layers": ["first:1", "all"]})).outline.manifests
+    assert more["gate_up"].layers == "all"
+
+
+def test_a_study_is_planned_for_its_largest_batch_and_workers_for_its_smallest(model: Path) -> None:
+    space = {"subsets": ["full"], "learning_rate": [1, 2], "batch_size": [8, 2, 16]}
+    wish = wish_of(study(model, space=space))
+    assert (wish.batch_size, wish.smallest_batch) == (16, 2)
 
 
 @pytest.mark.parametrize("name", ["no/such-model-anywhere", "tiny-lava"])

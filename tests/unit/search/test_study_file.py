@@ -175,6 +175,92 @@ class TestWrongValues:
             ),
             ("targets=[bees]", "held_out: task 'bees' is also listed as a target"),
             ("tasks.birds.train=", "tasks.birds.train: a target needs training samples"),
+            (
+                "space.subsets=[sa_proj-down]",
+                "space.subsets.0: subset 'sa_proj-down': 'down' takes nothing away from attn.q, attn.k, "
+                "attn.v, attn.o",
+            ),
+            (
+                "space.subsets=[mlp+attn.w]",
+                "space.subsets.0: unknown subset 'attn.w' in 'mlp+attn.w': did you mean 'attn.v'?",
+            ),
+            (
+                "space.subsets=[random(vo,1)]",
+                "space.subsets.0: subset 'random(vo': a random control stands alone, as random(sa_proj) or "
+                "random(sa_proj,1); a list in a YAML file needs quotes around one with a comma",
+            ),
+            ("space.subsets=[vo + down, vo+down]", "space.subsets: 'vo+down' is listed twice"),
+            (
+                "space.layers=[lats:2]",
+                "space.layers.0: layer range 'lats:2': unknown place 'lats': did you mean 'last'?",
+            ),
+            (
+                "space.layers=[last:3/2]",
+                "space.layers.0: layer range 'last:3/2': last must take a fraction above 0 and up to 1",
+            ),
+            (
+                "space={subsets: [projector], learning_rate: [1, 2], layers: [all, last:1]}",
+                "space.layers: none of space.subsets has layers",
+            ),
+            ("space.methods=[laura]", "space.methods.0: input should be 'selective' or 'lora', got 'laura'"),
+            ("space.lora={rank: [8]}", "space.lora: needs 'lora' among space.methods"),
+            ("space.lora.rnak=[8]", "unknown key 'space.lora.rnak': did you mean 'rank'?"),
+            (
+                "space.lora.rank=[0]",
+                "space.lora.rank.0: input should be greater than or equal to 1, got 0",
+            ),
+            ("space.lora.alpha=[0]", "space.lora.alpha.0: input should be greater than 0, got 0"),
+            ("space.lora.alpha=[null, null]", "space.lora.alpha: null is listed twice"),
+            ("space.lora.dropout=[1]", "space.lora.dropout.0: input should be less than 1, got 1"),
+            (
+                "space.lora.variant=[qlora]",
+                "space.lora.variant.0: input should be 'lora', 'rslora' or 'dora', got 'qlora'",
+            ),
+            (
+                "space.lwf.weight=[-1]",
+                "space.lwf.weight.0: input should be greater than or equal to 0, got -1",
+            ),
+            ("space.lwf.temperature=[0]", "space.lwf.temperature.0: input should be greater than 0, got 0"),
+            (
+                "space.lwf.temperature=[1, 2]",
+                "space.lwf.temperature: without a space.lwf.weight above 0 it means nothing",
+            ),
+            (
+                "space={subsets: [vo], learning_rate: [1, 2], methods: [lora], l2sp_weight: [0.1]}",
+                "space.l2sp_weight: adapters start from nothing; it needs the method 'selective'",
+            ),
+            ("space.replay_ratio=[1]", "space.replay_ratio.0: input should be less than 1, got 1"),
+            (
+                "space.replay_ratio=[0, 0.5]",
+                "space.replay_ratio: it draws from the tasks of training.replay, and there is none",
+            ),
+            (
+                "training.replay=[bees]",
+                "training.replay: without a space.replay_ratio above 0 nothing is drawn from it",
+            ),
+            ("space.batch_size=[]", "space.batch_size: must not be empty, got []"),
+            ("space.batch_size=8", "space.batch_size: must be a list, got 8"),
+            ("space.schedule=[cosine, cosine]", "space.schedule: 'cosine' is listed twice"),
+            (
+                "space.learning_rate_of={lora: [1e-5, 1e-4]}",
+                "space.learning_rate_of: 'lora' needs 'lora' among space.methods",
+            ),
+            (
+                "space.learning_rate_of={full/lora: [1e-5, 1e-4]}",
+                "space.learning_rate_of: 'full/lora' needs 'lora' among space.methods",
+            ),
+            (
+                "space.learning_rate_of={full/lroa: [1e-5, 1e-4]}",
+                "space.learning_rate_of.full/lroa: unknown method 'lroa': did you mean 'lora'?",
+            ),
+            (
+                "space.learning_rate_of={ful/lora: [1e-5, 1e-4]}",
+                "space.learning_rate_of.ful/lora: unknown subset 'ful': did you mean 'full'?",
+            ),
+            (
+                "tasks.birds.search=",
+                "tasks.birds.search: a target or held-out task needs samples to score",
+            ),
             # Names that would not do as a folder or a metric.
             ("name=../x", "name: must be letters, digits, '.', '_' and '-', got '../x'"),
             (
@@ -185,6 +271,34 @@ class TestWrongValues:
     )
     def test_message(self, file: Path, override: str, message: str) -> None:
         assert refused(file, override) == f"{file}: {message}"
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (
+                ("training.replay=[birds]",),
+                "training.replay: task 'birds' is a target, whose samples are drawn anyway",
+            ),
+            (
+                ("training.replay=[bees]",),
+                "tasks.bees.train: a task of training.replay needs training samples",
+            ),
+            (
+                ("resources.workers_per_trial=3", "space.batch_size=[2, 8]", "space.replay_ratio=[0]"),
+                "resources.workers_per_trial: 3 workers can't share space.batch_size 2 samples",
+            ),
+            (
+                (
+                    "space.methods=[lora]",
+                    "space.learning_rate_of={down/lora: [1, 2]}",
+                    "space.replay_ratio=[0]",
+                ),
+                "space.learning_rate_of: 'down' is not among space.subsets",
+            ),
+        ],
+    )
+    def test_message_about_several_keys(self, file: Path, overrides: tuple[str, ...], message: str) -> None:
+        assert refused(file, "space.replay_ratio=[0.5]", *overrides) == f"{file}: {message}"
 
     def test_missing_key(self, file: Path) -> None:
         file.write_text(STUDY.replace("search: {trials: 4}", ""))
