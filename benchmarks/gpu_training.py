@@ -180,10 +180,15 @@ def measure(
 def speed(model: nn.Module, subset: str, size: Size, checkpointing: bool, seconds: float) -> dict[str, Any]:
     """Return tokens per second and utilisation over the measured steps."""
     everything, manifest = build_manifest(model, "full"), build_manifest(model, subset)
+    config: Any = model.config
     data, steps = samples(size), range(WARM_UP, STEPS)
     needed, executed = (
         flops_of_steps(
-            TrainingFlops(everything, manifest, recomputed=recomputed), steps, data, size.batch, SEED
+            TrainingFlops(everything, manifest, config.to_dict(), recomputed=recomputed),
+            steps,
+            data,
+            size.batch,
+            SEED,
         )
         for recomputed in (False, checkpointing)
     )

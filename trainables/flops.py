@@ -9,29 +9,15 @@ width d costs 4 d n^2 in the forward pass and twice that in the backward pass; c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from trainables.batches import batch_indices
 from trainables.collate import EncodedSample
 from trainables.manifest import TrainableManifest, TrainedParameter
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Positions:
-    """How many positions of one sample each part of a model sees.
-
-    Attributes:
-        text: Tokens T of the language model, image placeholders included.
-        patches: Image patches, which are also what a projector sees.
-        vision: Positions of the vision tower: patches and class tokens.
-    """
-
-    text: int
-    patches: int = 0
-    vision: int = 0
+from trainables.vision_layout import Positions, VisionLayout
 
 
 class Depth(NamedTuple):
@@ -66,8 +52,14 @@ PLACES: Final = {
 }
 # Roles whose matrices run one after the other, in the model's order.
 _SERIAL: Final = {"projector", "vision.mlp"}
+# But these run side by side, before the others of their layer.
+_GATED: Final = (".gate_proj.", ".up_proj.")
+# Ends of names of what a layer does with the result of its last product: a norm or a scale.
+_AFTER_LAST: Final = ("post_feedforward_layernorm.weight", "lambda_2")
 # Role of the matrix that ends an attention; its input is as wide as all heads together.
 _ATTENTION_ENDS: Final = {"attn.o", "vision.attn"}
+# In a tower it has the role of the queries, keys and values that come before it.
+_TOWER_ENDS: Final = (".out_proj.", ".attn.proj.", ".projection_layer.", ".o_proj.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +72,7 @@ class _Product:
         quadratic: Whether it is an attention.
         trained: Whether it is a trained matrix.
         convolution: Whether it takes the image's patches.
+        windowed: Whether it is an attention within windows.
     """
 
     depth: Depth
@@ -87,14 +80,21 @@ class _Product:
     quadratic: bool = False
     trained: bool = False
     convolution: bool = False
+    windowed: bool = False
 
     def forward(self, positions: Positions) -> int:
         """Return the FLOPs of the forward pass."""
-        if self.convolution or self.depth.part == _PROJECTOR:
-            seen = positions.patches
-        else:
-            seen = positions.vision if self.depth.part == _VISION else positions.text
-        return 4 * self.size * seen**2 if self.quadratic else 2 * self.size * seen
+        if self.quadratic:
+            return 4 * self.size * self._pairs(positions)
+        if self.convolution:
+            return 2 * self.size * positions.patches
+        seen = {_VISION: positions.vision, _PROJECTOR: positions.projected}
+        return 2 * self.size * seen.get(self.depth.part, positions.text)
+
+    def _pairs(self, positions: Positions) -> int:
+        if self.depth.part != _VISION:
+            return positions.text**2
+        return positions.window_pairs if self.windowed else positions.pairs
 
 
 class TrainingFlops:
@@ -103,32 +103,35 @@ class TrainingFlops:
     Args:
         parameters: All the model's parameters: the manifest of `full`.
         trained: The manifest of what is trained.
+        config: The model configuration as plain values.
         recomputed: Whether layers through which a gradient flows compute their activations again.
     """
 
     def __init__(
-        self, parameters: TrainableManifest, trained: TrainableManifest, *, recomputed: bool = False
+        self,
+        parameters: TrainableManifest,
+        trained: TrainableManifest,
+        config: Mapping[str, Any],
+        *,
+        recomputed: bool = False,
     ) -> None:
         names = {(p.name, p.role) for p in trained.parameters}
-        self._products = list(_products(parameters, names))
+        self._layout = VisionLayout.of(config, parameters.names)
+        self._products = list(_products(parameters, names, self._layout))
         self._trained = sorted(
             _depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names
         )
         self._recomputed = recomputed
         self._last = _last_of_layers(self._products) if recomputed else {}
-        self._patch_size = next((p.shape[-1] for p in parameters.parameters if _is_convolution(p)), 0)
-        self._class_tokens = sum(p.name.endswith("class_embedding") for p in parameters.parameters)
+        # Layers that need the result of their last product again.
+        self._whole = {_depth(p, 0)[:2] for p in parameters.parameters if p.name.endswith(_AFTER_LAST)}
         self.per_positions = cache(self._count)
 
     def per_sample(self, sample: EncodedSample) -> int:
         """Return the FLOPs of one sample's forward and backward pass."""
-        pixels = sample.extras.get("pixel_values")
-        if pixels is None:
+        if self._layout is None:
             return self.per_positions(Positions(text=sample.length))
-        images, _, height, width = pixels.shape
-        patches = images * (height // self._patch_size) * (width // self._patch_size)
-        vision = patches + images * self._class_tokens
-        return self.per_positions(Positions(text=sample.length, patches=patches, vision=vision))
+        return self.per_positions(self._layout.positions(sample))
 
     def _count(self, positions: Positions) -> int:
         # What a sample without an image leaves out needs no gradient, and sends none on.
@@ -145,8 +148,9 @@ class TrainingFlops:
             if lowest < product.depth:
                 total += 2 * forward if product.quadratic else forward
             if self._recomputed and product.depth.layer >= 0 and lowest <= self._last[_layer(product)]:
-                # Nothing in the layer needs the result of its last product again.
-                total += forward if product.depth < self._last[_layer(product)] else 0
+                # Seldom does a layer need the result of its last product again.
+                needed = product.depth < self._last[_layer(product)] or _layer(product) in self._whole
+                total += forward if needed else 0
         return total
 
 
@@ -169,7 +173,9 @@ def flops_of_steps(
     )
 
 
-def _products(parameters: TrainableManifest, trained: set[tuple[str, str]]) -> list[_Product]:
+def _products(
+    parameters: TrainableManifest, trained: set[tuple[str, str]], layout: VisionLayout | None
+) -> list[_Product]:
     found: list[_Product] = []
     attentions: dict[tuple[int, int], _Product] = {}
     table: TrainedParameter | None = None
@@ -185,7 +191,15 @@ def _products(parameters: TrainableManifest, trained: set[tuple[str, str]]) -> l
         if p.role in _ATTENTION_ENDS and depth.layer >= 0:
             # It comes after queries, keys and values, and before what ends the attention.
             after = Depth(depth.part, depth.layer, PLACES["attn.q"][1], 1)
-            attentions[depth.part, depth.layer] = _Product(after, p.shape[1], quadratic=True)
+            windowed = (
+                layout is not None
+                and layout.window is not None
+                and depth.part == _VISION
+                and depth.layer not in layout.whole_layers
+            )
+            attentions[depth.part, depth.layer] = _Product(
+                after, p.shape[1], quadratic=True, windowed=windowed
+            )
     if table is not None and not any(p.role == "head" for p in parameters.parameters):
         # The head is the table of words, transposed.
         found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=(table.name, table.role) in trained))
@@ -196,8 +210,14 @@ def _depth(parameter: TrainedParameter, index: int) -> Depth:
     part, stage = PLACES[parameter.role]
     if parameter.role == "norm" and parameter.layer is None:
         return Depth(_HEAD, -1, 0)
+    if parameter.role == "projector":
+        # It begins with its norm, and what parts an image's lines comes behind it.
+        stage += parameter.name.endswith("image_newline") - ("norm" in parameter.name)
     layer = -1 if parameter.layer is None else parameter.layer
-    return Depth(part, layer, stage, index if parameter.role in _SERIAL else 0)
+    if parameter.role == "vision.attn" and any(end in parameter.name for end in _TOWER_ENDS):
+        return Depth(part, layer, stage, 2)
+    serial = parameter.role in _SERIAL and not any(name in parameter.name for name in _GATED)
+    return Depth(part, layer, stage, index if serial else 0)
 
 
 def _layer(product: _Product) -> tuple[int, int]:
@@ -213,4 +233,4 @@ def _last_of_layers(products: list[_Product]) -> dict[tuple[int, int], Depth]:
 
 
 def _is_convolution(parameter: TrainedParameter) -> bool:
-    return parameter.role == "vision.embed" and len(parameter.shape) > 2
+    return parameter.role == "vision.embed" and len(parameter.shape) > 3

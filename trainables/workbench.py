@@ -223,7 +223,10 @@ class Workbench:
             ) as run,
         ):
             flops = TrainingFlops(
-                build_manifest(self.model, "full"), manifest, recomputed=job.activation_checkpointing
+                build_manifest(self.model, "full"),
+                manifest,
+                self.model.config.to_dict(),
+                recomputed=job.activation_checkpointing,
             )
             counted, train_flops = 0, 0
             train_seconds = eval_seconds = 0.0

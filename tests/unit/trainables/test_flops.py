@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_multimodal
+import torch
 from tiny_models import encoded, llama, llava, samples, save_llama, setup, task, train_job
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,11 +15,12 @@ from spaces.roles import ROLES
 from spaces.subsets import SUBSETS
 from trainables.batches import batch_indices
 from trainables.collate import EncodedSample, Encoder, collate
-from trainables.flops import PLACES, Positions, TrainingFlops, flops_of_steps
+from trainables.flops import PLACES, TrainingFlops, flops_of_steps
 from trainables.loop import answer_loss_sum
 from trainables.manifest import build_manifest
 from trainables.recompute import recomputed_activations
 from trainables.tiny.build import build_tokenizer
+from trainables.vision_layout import Positions, VisionLayout
 from trainables.workbench import Workbench
 
 # The tiny text model by hand: a layer's matrices, hidden size 16 and feed-forward 24, in elements.
@@ -26,7 +29,8 @@ FEED_FORWARD = 16 * 24
 
 
 def flops_of(model: nn.Module, subset: str, recomputed: bool = False) -> TrainingFlops:
-    return TrainingFlops(build_manifest(model, "full"), build_manifest(model, subset), recomputed=recomputed)
+    everything, trained = build_manifest(model, "full"), build_manifest(model, subset)
+    return TrainingFlops(everything, trained, model.config.to_dict(), recomputed=recomputed)
 
 
 def counted(model: nn.Module, subset: str, data: list[EncodedSample], recomputed: bool) -> int:
@@ -71,6 +75,44 @@ def test_torch_counts_the_same_on_a_llava(subset: str, recomputed: bool) -> None
 @pytest.mark.parametrize("subset", ["llm", "sa_proj", "vo", "mlp", "gate_up", "down"])
 def test_torch_counts_the_same_on_a_text_model(subset: str, recomputed: bool) -> None:
     assert_counts(llama(), subset, text_samples(), recomputed)
+
+
+@pytest.mark.parametrize("name", tiny_multimodal.CLASSES)
+def test_torch_counts_the_same_for_images_of_any_layout(name: str) -> None:
+    """Crops, grids, windows, patches that are merged, and layers that scale what their last product gives."""
+    model = tiny_multimodal.build(name)
+    if name.startswith("llava"):
+        # Of the last layer, for the layers above the features run too.
+        model.config.vision_feature_layer = -1
+    encoder = Encoder(tiny_multimodal.CLASSES[name].processor())
+    data = [encoder.encode(sample) for sample in tiny_multimodal.samples("flops", 4)[3:]]
+    for subset in ("full", "vision_attn", "vision_mlp", "sa_proj"):
+        assert_counts(model, subset, data, recomputed=True)
+    assert_counts(model, "projector", data, recomputed=False)
+
+
+def test_windows_by_hand() -> None:
+    """An image of 4 x 10 patches in windows of 4 x 4: two whole ones and one of 4 x 2."""
+    config = {
+        "vision_config": {
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+        }
+    }
+    layout = VisionLayout.of(config, ())
+    assert layout is not None
+    tokens = {"input_ids": torch.zeros(30, dtype=torch.long)}
+    extras = {"pixel_values": torch.zeros(40, 96), "image_grid_thw": torch.tensor([[1, 4, 10]])}
+    assert layout.positions(EncodedSample(tokens, extras, 28)) == Positions(
+        text=30,
+        patches=40,
+        vision=40,
+        projected=10,
+        pairs=40**2,
+        window_pairs=2 * 16**2 + 8**2,
+    )
 
 
 def test_torch_counts_the_same_where_head_and_embedding_are_one() -> None:
