@@ -10,8 +10,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
 from search.space_config import LoraConfig, SpaceConfig, check_space
+from spaces.own_roles import own_role_map
 from spaces.presets import preset_params
 from spaces.recipe import Schedule
+from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
 from trainables.tasks import FileTask, Metric, Task, resolve_tasks
 
@@ -20,6 +22,11 @@ def _whole_above_one(gpus: float) -> float:
     if gpus > 1 and gpus % 1:
         raise ValueError(f"must be at most 1 or a whole number, got {gpus:g}")
     return gpus
+
+
+def _role_map(values: dict[str, Any]) -> dict[str, Any]:
+    own_role_map(values)
+    return values
 
 
 Sharding = Literal["auto", "ddp", "fsdp"]
@@ -33,6 +40,14 @@ class ModelConfig(Section):
         "float32",
         description="Type of the weights; in bfloat16 what is trained has masters in fp32.",
     )
+    roles: Annotated[dict[str, Any], AfterValidator(_role_map)] | None = Field(
+        None, description="Roles of the parameters of an architecture that is not known, or not as meant."
+    )
+
+    @property
+    def role_map(self) -> RoleMap | None:
+        """The roles as a map, if there are any."""
+        return None if self.roles is None else own_role_map(self.roles)
 
 
 class TaskConfig(Section):

@@ -108,6 +108,7 @@ def recipe_document(
         "model": {
             "path": record.config.model.path,
             "dtype": record.config.model.dtype,
+            **({} if record.config.model.roles is None else {"roles": record.config.model.roles}),
             "fingerprint": model_fingerprint,
         },
         "evidence": None if winner is None else _evidence(record, winner),

@@ -82,7 +82,8 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[Tra
     from trainables.model import load_skeleton
 
     try:
-        skeleton = load_skeleton(config.model.path, dtype=getattr(torch, config.model.dtype))
+        dtype = getattr(torch, config.model.dtype)
+        skeleton = load_skeleton(config.model.path, dtype=dtype, roles=config.model.role_map)
         manifests: dict[str, list[TrainableManifest]] = {}
         for recipe in config.recipe_space().largest():
             manifest = build_manifest(skeleton, recipe.subset, recipe.layers)

@@ -56,6 +56,7 @@ def prepare(config: StudyConfig) -> Prepared:
             drift_samples=config.evaluation.drift_samples,
             threads=max(1, int(config.resources.cpus_per_worker)),
             replay=tuple(sample for task in replay for sample in task.train),
+            roles=config.model.role_map,
         ),
         outline=outline,
         model_fingerprint=_fingerprint(config),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -84,8 +85,13 @@ class RoleMap:
         for role in chain(self.roles, (role for fused in self.fused for role, _ in fused.parts)):
             if role not in ROLES:
                 raise ValueError(f"unknown role {role!r}: {did_you_mean(role, ROLES)}")
-        for template in chain(*self.roles.values(), *(fused.names for fused in self.fused)):
+        for template in self.templates:
             _pattern(template)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates of all names."""
+        return (*chain(*self.roles.values()), *chain(*(fused.names for fused in self.fused)))
 
     def under(self, prefix: str) -> RoleMap:
         """Return the map of the same parameters as part of a larger model.
@@ -100,6 +106,18 @@ class RoleMap:
                 replace(fused, names=tuple(prefix + name for name in fused.names)) for fused in self.fused
             ),
         )
+
+
+class UnknownParameters(ValueError):
+    """Parameters have no role.
+
+    Attributes:
+        names: Their names, in the model's order.
+    """
+
+    def __init__(self, role_map: str, names: tuple[str, ...]) -> None:
+        self.names = names
+        super().__init__(f"role map {role_map!r} gives no role to {len(names)} parameter(s)")
 
 
 def merged(name: str, maps: Iterable[RoleMap]) -> RoleMap:
@@ -127,8 +145,9 @@ def assign_parts(
         The parts, in the order of `shapes`; each element belongs to exactly one.
 
     Raises:
-        ValueError: A name matches no template or those of several roles, or a fused parameter can't be
-            divided as the map says.
+        UnknownParameters: Names match no template.
+        ValueError: A name matches the templates of several roles, or a fused parameter can't be divided as
+            the map says.
     """
     patterns: list[tuple[str | Fused, re.Pattern[str]]] = [
         *((role, _pattern(name)) for role, names in role_map.roles.items() for name in names),
@@ -153,9 +172,27 @@ def assign_parts(
         slices = {owner: None} if isinstance(owner, str) else owner.slices(name, shape, config)
         parts += [Part(name, role, layer, shape, each) for role, each in slices.items()]
     if unknown:
-        shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        raise ValueError(f"role map {role_map.name!r} gives no role to {len(unknown)} parameter(s): {shown}")
+        raise UnknownParameters(role_map.name, tuple(unknown))
     return tuple(parts)
+
+
+def names_of(role_map: RoleMap, shapes: Iterable[str]) -> set[str]:
+    """Return the names that a map covers.
+
+    Raises:
+        ValueError: One of its templates matches no name.
+    """
+    names = list(shapes)
+    covered: set[str] = set()
+    for template in role_map.templates:
+        matched = set(filter(_pattern(template).fullmatch, names))
+        if not matched:
+            raise ValueError(
+                f"{role_map.name}: template {template!r} matches no parameter of this model: "
+                f"{did_you_mean(template, names)}"
+            )
+        covered |= matched
+    return covered
 
 
 def _number(value: Number, config: Mapping[str, Any], name: str) -> int:
@@ -172,6 +209,7 @@ def _number(value: Number, config: Mapping[str, Any], name: str) -> int:
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}|\*")
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     """Return the regular expression that a template stands for.
 

@@ -164,7 +164,8 @@ LANGUAGE: Final[Mapping[str, Family]] = {
     "gpt_neox": Family(model=hf.GPTNeoXForCausalLM, config=text_config(hf.GPTNeoXConfig)),
     "gpt2": Family(model=hf.GPT2LMHeadModel, config=gpt2_config),
     "mixtral": Family(
-        model=hf.MixtralForCausalLM, config=text_config(hf.MixtralConfig, num_local_experts=4, **SPARSE)
+        model=hf.MixtralForCausalLM,
+        config=text_config(hf.MixtralConfig, num_local_experts=4, num_experts_per_tok=2),
     ),
     "qwen2_moe": Family(
         model=hf.Qwen2MoeForCausalLM,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from spaces.points import Point
 from spaces.recipe import Recipe
+from spaces.role_map import RoleMap
 from trainables.checkpoint import Pointer
 from trainables.evaluation import Evaluation
 from trainables.points import TrainedWeights
@@ -46,6 +47,7 @@ class WorkerSetup:
         drift_samples: Samples per task over which drift is measured.
         threads: CPU threads per worker.
         replay: Samples that a recipe's `replay_ratio` of each batch is drawn from.
+        roles: The user's role map of the model's parameters, if any.
     """
 
     model: str
@@ -55,6 +57,7 @@ class WorkerSetup:
     drift_samples: int
     threads: int
     replay: tuple[Sample, ...] = ()
+    roles: RoleMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

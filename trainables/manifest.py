@@ -11,10 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from spaces.families import numbers_of, role_map_of
+from spaces.families import parts_of
 from spaces.parts import Part, Slice
-from spaces.role_map import assign_parts
 from spaces.selected import selected_parts
+
+# Attribute of a loaded model: the user's role map, if there is one.
+OWN_ROLES = "own_role_map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ def build_manifest(model: nn.Module, subset: str, layers: str = "all") -> Traina
     """Return what a subset trains on a model, which may lie on the meta device.
 
     Args:
-        model: A transformers model; a tied weight counts once, under its first name.
+        model: A transformers model, with a role map of its own if `load_model` was given one; a tied weight
+            counts once, under its first name.
         subset: The subset.
         layers: The layers that it is limited to.
 
@@ -165,13 +168,12 @@ def build_manifest(model: nn.Module, subset: str, layers: str = "all") -> Traina
             subset matches no parameter of this model.
     """
     config = model.config.to_dict()
-    role_map = role_map_of(config)
     named = dict(model.named_parameters())
     shapes = {name: tuple(parameter.shape) for name, parameter in named.items()}
-    parts = assign_parts(shapes, role_map, numbers_of(config))
+    family, parts = parts_of(shapes, config, getattr(model, OWN_ROLES, None))
     return TrainableManifest(
         model_type=config["model_type"],
-        family=role_map.name,
+        family=family,
         subset=subset,
         layers=layers,
         parameters=tuple(

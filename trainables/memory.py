@@ -227,17 +227,26 @@ def formula_bytes(model: nn.Module, sample: SampleShape, batch: int, *, checkpoi
     Korthikanti et al. (arXiv 2205.05198, equation 2) count `34 s b h` bytes for a layer in 16 bits whose
     attention matrices are not kept. Their MLP is 4 h wide and not gated, and their norms keep 16 bits, so for
     item size d, hidden size h and MLP width i: `s b (d (16 h + 4 i) + 16 h)` for a layer, `s b h d` for one
-    whose activations are computed again, and three times the logits in d and once in fp32.
+    whose activations are computed again, and three times the logits in d and once in fp32. Of experts, those
+    that a token takes count together; where a configuration doesn't tell the width, it is 4 h.
     """
     config = model.config.get_text_config()
     size = next(model.parameters()).element_size()
     tokens = batch * sample.tokens
-    hidden, width = config.hidden_size, config.intermediate_size
+    hidden, width = config.hidden_size, _mlp_width(config)
     layer = tokens * (size * (16 * hidden + 4 * width) + 16 * hidden)
     logits = tokens * config.vocab_size * (3 * size + 4)
     layers = config.num_hidden_layers
     kept = layers * tokens * hidden * size + 2 * layer if checkpointing else (layers + 1) * layer
     return kept + logits
+
+
+def _mlp_width(config: Any) -> int:
+    width = int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    if (chosen := getattr(config, "num_experts_per_tok", None)) is None:
+        return width
+    shared = int(getattr(config, "shared_expert_intermediate_size", 0))
+    return int(chosen) * int(getattr(config, "moe_intermediate_size", width)) + shared
 
 
 def _gathered_together(model: nn.Module) -> list[dict[str, int]]:

@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+from spaces.role_map import RoleMap
 from trainables import tiny
+from trainables.manifest import OWN_ROLES
 
 EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
 
@@ -45,10 +47,18 @@ def load_config(path: str) -> Any:
         raise ModelError(f"model {path!r} can't be loaded: {where}{_first_line(error)}") from None
 
 
-def load_model(path: str, *, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
+def load_model(
+    path: str, *, dtype: torch.dtype, device: torch.device | str = "cpu", roles: RoleMap | None = None
+) -> nn.Module:
     """Load a base model in evaluation mode, every parameter frozen.
 
     Evaluation mode stays on in training too: dropout would make ranks and repetitions differ.
+
+    Args:
+        path: Hub id, folder or embedded name.
+        dtype: Type of the weights.
+        device: Where they go.
+        roles: The user's role map, which manifests of the model then follow.
 
     Raises:
         ModelError: There is no such model, or its weights are missing, damaged or of other shapes.
@@ -60,14 +70,16 @@ def load_model(path: str, *, dtype: torch.dtype, device: torch.device | str = "c
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+    setattr(model, OWN_ROLES, roles)
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_skeleton(path: str, *, dtype: torch.dtype) -> nn.Module:
-    """Build a model from its configuration alone: names and shapes on the meta device, no weights."""
+def load_skeleton(path: str, *, dtype: torch.dtype, roles: RoleMap | None = None) -> nn.Module:
+    """Build a model from its configuration alone: names and shapes on the meta device; see `load_model`."""
     config = load_config(path)
     with torch.device("meta"):
         model: nn.Module = _auto_class(config).from_config(config, dtype=dtype)
+    setattr(model, OWN_ROLES, roles)
     return model
 
 

@@ -66,9 +66,10 @@ class Workbench:
         dtype = getattr(torch, setup.dtype)
         if self._share.sharded:
             # A model that needs sharding may not fit the device whole.
-            self.model = load_sharded(partial(load_model, setup.model, dtype=dtype), self._device)
+            load = partial(load_model, setup.model, dtype=dtype, roles=setup.roles)
+            self.model = load_sharded(load, self._device)
         else:
-            self.model = load_model(setup.model, dtype=dtype, device=self._device)
+            self.model = load_model(setup.model, dtype=dtype, device=self._device, roles=setup.roles)
         encoder = Encoder.load(setup.model)
         self._tokenizer = encoder.tokenizer
         self._train = [

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from made_study import config
+from own_families import OPT_ROLES, save_opt
 from rich.console import Console
 from tiny_models import llava, samples
 from transformers import Qwen2Config
@@ -35,6 +38,30 @@ def plan(*subsets: str, nodes: tuple[Node, ...] = (HERE,)) -> dict[str, Any]:
         estimators={kind: Estimator(model, sample, kind) for kind in ("cuda", "cpu")},  # type: ignore[arg-type]
     )
     return study_plan(config(subsets=subsets), outline, nodes)
+
+
+def write_study(folder: Path, *, model: Mapping[str, Any], subsets: Sequence[str]) -> Path:
+    """Write a study of text tasks, and return its file."""
+    for name in ("train", "search", "kept"):
+        rows = [{"prompt": sample.prompt, "answer": sample.answer} for sample in samples(name, 3)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = {
+        "name": "planned",
+        "model": dict(model),
+        "tasks": {
+            "task": {"train": "train.jsonl", "search": "search.jsonl"},
+            "kept": {"search": "kept.jsonl"},
+        },
+        "targets": ["task"],
+        "held_out": ["kept"],
+        "space": {"subsets": list(subsets), "learning_rate": [1e-6, 1e-4]},
+        "training": {"steps": 10, "batch_size": 2},
+        "evaluation": {"batch_size": 2},
+        "search": {"trials": 2},
+    }
+    file = folder / "study.yaml"
+    file.write_text(json.dumps(study))
+    return file
 
 
 def lines(made: dict[str, Any]) -> list[str]:
@@ -149,27 +176,8 @@ def test_seven_billion_parameters_are_planned_without_weights_or_a_gpu(
         vocab_size=152064,
         tie_word_embeddings=False,
     ).save_pretrained(tmp_path / "model")
-    for name in ("train", "search", "kept"):
-        rows = [{"prompt": sample.prompt, "answer": sample.answer} for sample in samples(name, 3)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    study = {
-        "name": "seven",
-        "model": {"path": "model", "dtype": "bfloat16"},
-        "tasks": {
-            "task": {"train": "train.jsonl", "search": "search.jsonl"},
-            "kept": {"search": "kept.jsonl"},
-        },
-        "targets": ["task"],
-        "held_out": ["kept"],
-        "space": {"subsets": ["sa_proj", "mlp"], "learning_rate": [1e-6, 1e-4]},
-        "training": {"steps": 10, "batch_size": 2},
-        "evaluation": {"batch_size": 2},
-        "search": {"trials": 2},
-    }
-    (tmp_path / "study.yaml").write_text(json.dumps(study))
-    assert (
-        main(["plan", str(tmp_path / "study.yaml"), "--json", "--gpus", "2", "--gpu-memory-gib", "80"]) == 0
-    )
+    study = write_study(tmp_path, model={"path": "model", "dtype": "bfloat16"}, subsets=["sa_proj", "mlp"])
+    assert main(["plan", str(study), "--json", "--gpus", "2", "--gpu-memory-gib", "80"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["parameters"] == 7_615_616_512
     sa_proj, mlp = made["subsets"]
@@ -198,3 +206,65 @@ def test_seven_billion_parameters_are_planned_without_weights_or_a_gpu(
 )
 def test_sizes_have_binary_units(count: int, text: str) -> None:
     assert human_bytes(count) == text
+
+
+class TestAnUnknownArchitecture:
+    @pytest.mark.parametrize("command", ["plan", "run"])
+    def test_is_an_error_with_a_form_to_fill_in(
+        self,
+        command: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        save_opt(tmp_path / "model")
+        study = write_study(tmp_path, model={"path": "model"}, subsets=["sa_proj"])
+        before = set(tmp_path.iterdir())
+        assert main([command, str(study)]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(
+            "error: no role map covers model type 'opt', and 36 of its parameters have no role: "
+            "give each of them a role in the study file (docs/families.md says how):\nmodel:\n  roles:\n"
+        )
+        assert "- model.decoder.layers.{layer}.self_attn.q_proj.weight      # 2 x [16, 16]" in told
+        assert set(tmp_path.iterdir()) == before
+        assert not ray.is_initialized()
+
+    def test_plans_by_a_role_map_of_the_user(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """By hand: two layers of four 16 x 16 projections with biases, and 24 x 16 down with its bias."""
+        save_opt(tmp_path / "model")
+        study = write_study(
+            tmp_path, model={"path": "model", "roles": OPT_ROLES}, subsets=["full", "sa_proj", "down"]
+        )
+        assert main(["plan", str(study), "--json"]) == 0
+        made = json.loads(capsys.readouterr().out)
+        full, sa_proj, down = made["subsets"]
+        assert full["trained"] == made["parameters"]
+        assert sa_proj["trained"] == 2 * 4 * (16 * 16 + 16)
+        assert down["by_role"] == {"mlp.down": 2 * (24 * 16 + 16)}
+        # OPT makes its positions of the mask's values, which the meta device has none of.
+        assert all(row["memory"]["by_formula"] for row in made["subsets"])
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"attn.w": ["w"]}, r"model.roles: unknown role 'attn.w': did you mean 'attn"),
+            ({"head": ["lm_head.weight"]}, "template 'lm_head.weight' matches no parameter of this model"),
+            (
+                {"head": ["model.decoder.embed_tokens.weight"]},
+                "parameter 'model.decoder.embed_tokens.weight' matches several roles of 'model.roles': "
+                "['embed', 'head']",
+            ),
+        ],
+    )
+    def test_refuses_a_wrong_map(
+        self, change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        save_opt(tmp_path / "model")
+        roles = {**OPT_ROLES, **change}
+        study = write_study(tmp_path, model={"path": "model", "roles": roles}, subsets=["full"])
+        assert main(["plan", str(study)]) == 2
+        assert message in capsys.readouterr().err

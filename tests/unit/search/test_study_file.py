@@ -95,7 +95,7 @@ class TestWrongValues:
                 "search.pruning={first_rungs: 10}",
                 "unknown key 'search.pruning.first_rungs': did you mean 'first_rung'?",
             ),
-            ("model.zzz=1", "unknown key 'model.zzz': expected one of: dtype, path"),
+            ("model.zzz=1", "unknown key 'model.zzz': expected one of: dtype, path, roles"),
             # Wrong types.
             ("training.steps=abc", "training.steps: input should be a valid integer, got 'abc'"),
             ("training.steps=1.5", "training.steps: input should be a valid integer, got 1.5"),

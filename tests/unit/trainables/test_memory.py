@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_families import LANGUAGE
 from tiny_models import encoded, llama, llava, recipe
 from transformers import LlavaConfig, Qwen2Config
 
@@ -145,6 +146,16 @@ def test_the_formula_by_hand() -> None:
     assert formula_bytes(model, SAMPLE, 4, checkpointing=False) == 3 * 79_872 + logits
     recomputed = 2 * 48 * 16 * 4 + 2 * 79_872 + logits
     assert formula_bytes(model, SAMPLE, 4, checkpointing=True) == recomputed
+
+
+@pytest.mark.parametrize(
+    ("family", "width"), [("mixtral", 2 * 24), ("qwen2_moe", 2 * 8 + 12), ("qwen3_moe", 2 * 8)]
+)
+def test_the_formula_counts_the_experts_that_a_token_takes(family: str, width: int) -> None:
+    """As above, with the width of two experts, and of the shared one."""
+    model = LANGUAGE[family].build(device="meta")
+    layer = 48 * (4 * (16 * 16 + 4 * width) + 16 * 16)
+    assert formula_bytes(model, SAMPLE, 4, checkpointing=False) == 3 * layer + 48 * 48 * 16
 
 
 @pytest.fixture(scope="module")
