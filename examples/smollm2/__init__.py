@@ -1,0 +1,1 @@
+"""A study of a real language model on real text tasks: what `examples/smollm2.yaml` needs."""
