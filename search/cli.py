@@ -165,7 +165,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     from search.cluster import cluster_address
     from search.inputs import load_samples
     from search.outline import outline_study
-    from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
+    from search.plan import planned_nodes, study_plan
+    from search.plan_tables import plan_lines, plan_tables
     from search.preparation import with_gpu_memory
     from search.study_check import nodes_to_run_on
     from search.study_file import load_study

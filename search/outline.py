@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.config import StudyConfig
 from search.study_file import InputError
@@ -23,12 +23,17 @@ class Outline:
     """What is known of a study's model.
 
     Attributes:
-        manifests: `Recipe.variant` -> what it trains on this model; of several layer ranges, what takes most
-            memory.
+        full: All the model's parameters.
+        model_config: The model's configuration as plain values.
+        ranges: `Recipe.variant` -> what it trains on this model in each layer range.
+        manifests: Of these, for each variant, what takes most memory.
         sample: The largest sample that the model will meet.
         estimators: Kind of device (`cuda`, `cpu`) -> what a worker needs on it.
     """
 
+    full: TrainableManifest
+    model_config: Mapping[str, Any]
+    ranges: Mapping[str, Sequence[TrainableManifest]]
     manifests: Mapping[str, TrainableManifest]
     sample: SampleShape
     estimators: Mapping[str, Estimator]
@@ -46,9 +51,10 @@ def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bo
         InputError: The model can't be read, its architecture is unknown, a subset matches nothing, a layer
             range goes beyond the layers, or the processor can't encode a sample.
     """
+    from trainables.manifest import build_manifest
     from trainables.memory import Estimator, Load
 
-    skeleton, manifests = subset_manifests(config)
+    skeleton, ranges = subset_manifests(config)
     sample = _largest_sample(config, tasks, guess)
     estimators: dict[str, Estimator] = {
         "cuda": Estimator(skeleton, sample, "cuda"),
@@ -60,9 +66,12 @@ def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bo
         return estimators["cuda"].estimate(manifest, load).total
 
     return Outline(
+        full=build_manifest(skeleton, "full"),
+        model_config=skeleton.config.to_dict(),
+        ranges=ranges,
         manifests={
             variant: found[0] if len(found) == 1 else max(found, key=need)
-            for variant, found in manifests.items()
+            for variant, found in ranges.items()
         },
         sample=sample,
         estimators=estimators,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from search.config import StudyConfig
 from search.devices import LOCAL_DRIVERS, Node, local_node
 from search.fitting import MOST_SHARERS, Fit, Misfit
+from search.matched import matched
 from search.outline import Outline
-from search.placement import fit_subsets, place
+from search.placement import fit_subsets, place, smallest_gpu
 from search.preparation import wish_of, with_gpu_memory
-from search.wording import count, counted, human_bytes
-from trainables.execution import Execution
+from spaces.recipe import Method
+from trainables.execution import Execution, GroupShape
 
 if TYPE_CHECKING:
     from trainables.manifest import TrainableManifest
@@ -67,8 +66,13 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         ],
         "runs": runs,
         "subsets": [
-            {**_trained(config, variant, manifest), **_need(fits[variant])}
-            for variant, manifest in outline.manifests.items()
+            {
+                "subset": variant,
+                "learning_rate": _learning_rate(config, variant, outline.manifests[variant]),
+                "ranges": [_trained(outline, manifest) for manifest in outline.ranges[variant]],
+                **_need(fit, nodes),
+            }
+            for variant, fit in fits.items()
         ],
     }
 
@@ -94,25 +98,41 @@ def gpus_of(execution: Execution) -> float:
     return execution.shape.workers * execution.shape.gpus
 
 
-def _trained(config: StudyConfig, variant: str, manifest: TrainableManifest) -> dict[str, Any]:
-    method = "selective" if variant == manifest.subset else "lora"
+def _learning_rate(config: StudyConfig, variant: str, manifest: TrainableManifest) -> list[float]:
+    method: Method = "selective" if variant == manifest.subset else "lora"
     bounds = config.recipe_space().bounds(manifest.subset, method)
+    return [bounds.low, bounds.high]
+
+
+def _trained(outline: Outline, manifest: TrainableManifest) -> dict[str, Any]:
+    """Return what is trained in one layer range, and how much computing that takes."""
+    flops = _flops_per_sample(outline, manifest)
     return {
-        "subset": variant,
+        "layers": manifest.layers,
         "trained": manifest.count,
         "share": manifest.share,
         "tensors": len(manifest.parameters),
         "by_role": manifest.count_by_role(),
-        "learning_rate": [bounds.low, bounds.high],
+        "matched": [group.to_dict() for group in matched(manifest)],
+        "flops_per_sample": flops,
+        "flops_of_full": flops / _flops_per_sample(outline, outline.full),
     }
 
 
-def _need(fit: Fit | Misfit) -> dict[str, Any]:
+def _flops_per_sample(outline: Outline, manifest: TrainableManifest) -> int:
+    """Return the FLOPs of training on the largest sample; recomputation is left out."""
+    from trainables.flops import TrainingFlops
+
+    return TrainingFlops(outline.full, manifest, outline.model_config).per_sample(outline.sample.encoded())
+
+
+def _need(fit: Fit | Misfit, nodes: Sequence[Node]) -> dict[str, Any]:
     need: dict[str, Any] = {"memory": fit.estimate.to_dict(), "fits": isinstance(fit, Fit)}
     if isinstance(fit, Misfit):
-        return need | {"gpus_needed": fit.gpus_needed}
+        return need | {"gpus_needed": fit.gpus_needed, "room": smallest_gpu(nodes)}
     shape = fit.execution.shape
     return need | {
+        "room": _room(shape, nodes),
         "workers": shape.workers,
         "cpus_per_worker": shape.cpus,
         "gpus_per_worker": shape.gpus,
@@ -123,72 +143,16 @@ def _need(fit: Fit | Misfit) -> dict[str, Any]:
     }
 
 
-def plan_tables(plan: Mapping[str, Any]) -> tuple[Table, Table]:
-    """Return for a person to read what each subset trains, and what its trials need."""
-    trained = _table("subset", "trained", "share", "tensors", "learning rate")
-    needed = _table("subset", "weights", "training", "activations", "overhead", "memory")
-    needed.add_column("each trial takes")
-    for row in plan["subsets"]:
-        low, high = row["learning_rate"]
-        numbers = (count(row["trained"]), f"{row['share']:.1%}", str(row["tensors"]))
-        trained.add_row(row["subset"], *numbers, f"{low:.1e} to {high:.1e}")
-        memory = row["memory"]
-        training = memory["saved_base"] + memory["gradients"] + memory["optimizer"]
-        parts = (memory["weights"], training, memory["activations"], memory["overhead"], memory["total"])
-        needed.add_row(row["subset"], *map(human_bytes, parts), _takes(row))
-    return trained, needed
+def _room(shape: GroupShape, nodes: Sequence[Node]) -> int | None:
+    """Return the bytes that a worker may take: of the smallest GPU, or of the largest node's memory.
 
-
-def _table(first: str, *headings: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the table does not say: the sample, the machines, and whether they do."""
-    sample = plan["largest_sample"]
-    yield f"samples of up to {sample['tokens']} tokens: {sample['found']}"
-    yield ("memory: upper bounds per worker; training: saved base, gradients and AdamW's state")
-    yield f"planned for {_machines(plan['machines'])}"
-    runs = plan["runs"]
-    if not runs["fits"]:
-        yield f"does not run there: {runs['problem']}"
-        return
-    yield f"{counted(runs['trials_at_a_time'], 'trial')} at a time at most"
-    if runs["gpus_for_all"]:
-        yield f"{runs['gpus_for_all']:g} GPU(s) would run all {plan['trials']} trials at once, at the most"
-    yield from (f"warning: {warning}" for warning in runs["warnings"])
-
-
-def _machines(machines: Sequence[Mapping[str, Any]]) -> str:
-    def one(machine: Mapping[str, Any]) -> str:
-        text = f"{machine['cpus']:g} CPU"
-        if machine["gpus"]:
-            size = machine["gpu_memory"]
-            text += f", {machine['gpus']:g} GPU(s) of {human_bytes(size) if size else 'unknown memory'}"
-        elif machine["memory"]:
-            text += f", {human_bytes(machine['memory'])} of memory, no GPU"
-        return text
-
-    texts = [one(machine) for machine in machines]
-    return " and ".join(f"{texts.count(text)} x ({text})" for text in dict.fromkeys(texts))
-
-
-def _takes(row: Mapping[str, Any]) -> str:
-    """Return what a trial takes, such as `2 GPUs sharded, 4 samples a pass, recomputing`."""
-    if not row["fits"]:
-        needed = row["gpus_needed"]
-        return f"does not fit: needs {needed} GPU(s)" if needed else "does not fit"
-    kind, each = (
-        ("GPU", row["gpus_per_worker"]) if row["gpus_per_worker"] else ("CPU", row["cpus_per_worker"])
-    )
-    total = row["workers"] * each
-    text = f"{total:g} {kind}" + ("s" if total > 1 else "")
-    if row["workers"] > 1:
-        text += " sharded" if row["sharded"] else f" in {row['workers']} replicas"
-    if row["micro_batch_size"] is not None:
-        text += f", {row['micro_batch_size']} samples a pass"
-    return text + (", recomputing" if row["activation_checkpointing"] else "")
+    Without a GPU the workers that find cores on a node share its memory.
+    """
+    if shape.gpus:
+        gpu = smallest_gpu(nodes)
+        return None if gpu is None else int(gpu * min(1.0, shape.gpus))
+    known = [(node.memory, node.cpus) for node in nodes if node.memory is not None]
+    if not known:
+        return None
+    memory, cpus = max(known)
+    return int(memory / max(1, cpus // shape.cpus))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 from trainables.collate import EncodedSample, Encoder
@@ -42,6 +43,13 @@ class SampleShape:
     grids: Mapping[str, Any] = field(default_factory=dict)
     masked: bool = False
     found: str = ""
+
+    def encoded(self) -> EncodedSample:
+        """Return a sample of this shape on the meta device; only the grids have values."""
+        tokens = {"input_ids": torch.empty(self.tokens, dtype=torch.long, device="meta")}
+        extras = {name: torch.empty(shape, device="meta") for name, shape in self.extras.items()}
+        extras |= {name: torch.as_tensor(values) for name, values in self.grids.items()}
+        return EncodedSample(tokens, extras, self.tokens - self.answer_tokens)
 
 
 def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:

@@ -17,7 +17,8 @@ from transformers import Qwen2Config
 from search.cli import main
 from search.devices import GIB, Node
 from search.outline import Outline
-from search.plan import plan_lines, plan_tables, planned_nodes, study_plan
+from search.plan import planned_nodes, study_plan
+from search.plan_tables import plan_lines, plan_tables
 from search.wording import human_bytes
 from trainables.manifest import build_manifest
 from trainables.memory import Estimator
@@ -32,8 +33,12 @@ TWO_GPUS = Node(cpus=8, gpus=2, drivers=1000, gpu_memory=24 * GIB)
 def plan(*subsets: str, nodes: tuple[Node, ...] = (HERE,)) -> dict[str, Any]:
     model = llava().to("meta")
     sample = SampleShape(tokens=30, answer_tokens=2, extras={"pixel_values": (1, 3, 32, 32)}, found="as told")
+    manifests = {subset: build_manifest(model, subset) for subset in subsets}
     outline = Outline(
-        manifests={subset: build_manifest(model, subset) for subset in subsets},
+        full=build_manifest(model, "full"),
+        model_config=model.config.to_dict(),
+        ranges={subset: [manifest] for subset, manifest in manifests.items()},
+        manifests=manifests,
         sample=sample,
         estimators={kind: Estimator(model, sample, kind) for kind in ("cuda", "cpu")},  # type: ignore[arg-type]
     )
@@ -75,11 +80,25 @@ def test_says_what_each_subset_trains() -> None:
     made = plan("gate_up", "full")
     assert made["parameters"] == TOTAL
     gate_up, full = made["subsets"]
-    assert (gate_up["subset"], gate_up["trained"], gate_up["tensors"]) == ("gate_up", 4 * MLP, 4)
-    assert gate_up["share"] == pytest.approx(4 * MLP / TOTAL)
-    assert gate_up["by_role"] == {"mlp.gate": 2 * MLP, "mlp.up": 2 * MLP}
+    (every_layer,) = gate_up["ranges"]
+    assert (gate_up["subset"], every_layer["layers"]) == ("gate_up", "all")
+    assert (every_layer["trained"], every_layer["tensors"]) == (4 * MLP, 4)
+    assert every_layer["share"] == pytest.approx(4 * MLP / TOTAL)
+    assert every_layer["by_role"] == {"mlp.gate": 2 * MLP, "mlp.up": 2 * MLP}
+    assert [(group["role"], group["layers"]) for group in every_layer["matched"]] == [
+        ("mlp.gate", "0-1"),
+        ("mlp.up", "0-1"),
+    ]
     assert gate_up["learning_rate"] == [1e-5, 1e-1]
-    assert (full["trained"], full["share"]) == (TOTAL, 1.0)
+    assert (full["ranges"][0]["trained"], full["ranges"][0]["share"]) == (TOTAL, 1.0)
+
+
+def test_says_how_much_computing_a_step_takes() -> None:
+    """Relative to training everything, whose FLOPs test_flops.py checks against torch's own count."""
+    head, gate_up, full = (row["ranges"][0] for row in plan("head", "gate_up", "full")["subsets"])
+    assert full["flops_of_full"] == 1
+    assert 1 / 3 < head["flops_of_full"] < gate_up["flops_of_full"] < 1
+    assert gate_up["flops_of_full"] == gate_up["flops_per_sample"] / full["flops_per_sample"]
 
 
 def test_says_what_a_worker_needs() -> None:
@@ -118,10 +137,15 @@ def test_says_how_each_trial_is_carried_out() -> None:
 
 def test_the_tables_have_a_row_for_each_subset() -> None:
     text = lines(plan("gate_up", "projector", nodes=(TWO_GPUS,)))
-    assert len(text) == 6
-    assert text[1].split()[:4] == ["gate_up", "1.54", "K", f"{4 * MLP / TOTAL:.1%}"]
-    assert text[4].startswith("gate_up")
-    assert text[4].endswith("0.5 GPU")
+    # Roles of each subset: gate, up; projector. Then two rows twice, each table with its heading.
+    assert len(text) == 4 + 3 + 3
+    assert text[1].split() == ["gate_up", "0-1", "mlp.gate", "768", "2", "x", "[24,", "16]"]
+    assert text[2].split()[:2] == ["0-1", "mlp.up"]
+    assert text[5].split()[:4] == ["gate_up", "1.54", "K", f"{4 * MLP / TOTAL:.1%}"]
+    assert text[8].startswith("gate_up")
+    # Two trials share a GPU of 24 GiB.
+    assert "12.0 GiB" in text[8]
+    assert text[8].endswith("0.5 GPU")
 
 
 def test_what_does_not_fit_is_shown_and_not_left_out() -> None:
@@ -183,7 +207,7 @@ def test_seven_billion_parameters_are_planned_without_weights_or_a_gpu(
     sa_proj, mlp = made["subsets"]
     attention = 28 * 29_364_736
     assert sa_proj["memory"]["weights"] == 15_231_233_024
-    assert sa_proj["trained"] == attention
+    assert sa_proj["ranges"][0]["trained"] == attention
     training = ("saved_base", "gradients", "optimizer")
     assert sum(sa_proj["memory"][part] for part in training) == 20 * attention
     assert (sa_proj["gpus"], sa_proj["sharded"]) == (1, False)
@@ -242,9 +266,9 @@ class TestAnUnknownArchitecture:
         assert main(["plan", str(study), "--json"]) == 0
         made = json.loads(capsys.readouterr().out)
         full, sa_proj, down = made["subsets"]
-        assert full["trained"] == made["parameters"]
-        assert sa_proj["trained"] == 2 * 4 * (16 * 16 + 16)
-        assert down["by_role"] == {"mlp.down": 2 * (24 * 16 + 16)}
+        assert full["ranges"][0]["trained"] == made["parameters"]
+        assert sa_proj["ranges"][0]["trained"] == 2 * 4 * (16 * 16 + 16)
+        assert down["ranges"][0]["by_role"] == {"mlp.down": 2 * (24 * 16 + 16)}
         # OPT makes its positions of the mask's values, which the meta device has none of.
         assert all(row["memory"]["by_formula"] for row in made["subsets"])
 
