@@ -151,7 +151,7 @@ def prepared(tmp_path: Path) -> Path:
         architectures=["LlamaForCausalLM"],
     ).save_pretrained(cache / "model")
     tokenizer = build_tokenizer()
-    tokenizer.chat_template = "{{ messages[0]['content'] + '\\n' }}"
+    tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] + '\\n' }}{% endfor %}"
     tokenizer.save_pretrained(cache / "model")
     study = tmp_path / "examples" / "smollm2.yaml"
     study.parent.mkdir()
