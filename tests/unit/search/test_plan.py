@@ -112,9 +112,9 @@ def test_says_what_a_worker_needs() -> None:
 
 
 def test_says_what_will_be_run() -> None:
-    made = plan("gate_up", "full", "vo")
+    made = plan("gate_up", "full", "vision_projector")
     assert (made["study"], made["model"], made["trials"]) == ("made", "tiny-llava", 4)
-    # No published recipe trains `vo`.
+    # No published recipe trains vision tower and projector.
     assert made["presets"] == ["paper_full", "paper_gate_up"]
     assert made["rungs"] == [40]
     assert made["runs"] == {

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ PRESETS = preset_params(SPACE, 1e-3)
 
 
 def sampler(
-    journal: Path, *, presets: Mapping[str, Mapping[str, Any]] = PRESETS, seed: int = 0
+    journal: Path,
+    *,
+    space: RecipeSpace = SPACE,
+    presets: Mapping[str, Mapping[str, Any]] = PRESETS,
+    seed: int = 0,
 ) -> RecipeSampler:
     return RecipeSampler(
-        SPACE,
+        space,
         presets=presets,
         violation=lambda forgetting: forgetting - 5.0,
         storage=open_storage(None, journal),
@@ -123,6 +128,68 @@ def test_presets_come_first_and_by_name(journal: Path) -> None:
     for params in suggested:
         assert params is not None
         SPACE.recipe(params)
+
+
+def test_a_conditional_space_is_searched_without_a_warning(journal: Path) -> None:
+    """Optuna warns of a queued value that is out of range, and of one that can't be stored."""
+    wide = RecipeSpace(
+        subsets=("llm", "mlp", "projector"),
+        layers=("all", "first:1/2", "last:2"),
+        methods=("selective", "lora"),
+        learning_rate=Bounds(1e-5, 1e-2),
+        learning_rate_of={"lora": Bounds(1e-3, 1e-1)},
+        lora_rank=(4, 256),
+        lora_alpha=(None, 32.0),
+        lora_dropout=(0.0, 0.05),
+        lora_variant=("lora", "dora"),
+        lwf_weight=(0.0, 1.0),
+        lwf_temperature=(1.0, 2.0),
+        l2sp_weight=(0.0, 0.01),
+        replay_ratio=(0.0, 0.5),
+        batch_size=(8, 16),
+        steps=100,
+    )
+    presets = preset_params(wide, 1e-6)  # below all bounds
+    assert list(presets) == [
+        *("paper_llm", "paper_mlp", "paper_projector", "paper_last_layers", "paper_freeze_last_layers"),
+        *("paper_lora", "paper_lwf"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search = sampler(journal, space=wide, presets=presets)
+        for number in range(40):
+            params = search.suggest(f"t{number}")
+            assert params is not None
+            drawn = {name: value for name, value in params.items() if name != "preset"}
+            if number < len(presets):
+                assert drawn == presets[params["preset"]]
+            recipe = wide.recipe(drawn)
+            bounds = wide.bounds(recipe.subset, recipe.method)
+            assert bounds.low <= recipe.learning_rate <= bounds.high
+            asked = _Asked(drawn)
+            wide.suggest(asked)
+            assert asked.names == set(drawn), "exactly what means something for this recipe"
+            # Adapters are best: the sampler shall learn it.
+            search.on_trial_complete(f"t{number}", result(float(recipe.method == "lora"), 100))
+    methods = [trial.params["method"] for trial in told(journal)]
+    assert methods[20:].count("lora") >= 15, "by chance it would be 10 of 20"
+
+
+class _Asked:
+    """A trial that gives known values and remembers for which it was asked."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+        self.names: set[str] = set()
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        assert self._values[name] in choices
+        self.names.add(name)
+        return self._values[name]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        self.names.add(name)
+        return float(self._values[name])
 
 
 def test_suggestions_stay_within_the_bounds_of_their_subset(journal: Path) -> None:

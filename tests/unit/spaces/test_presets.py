@@ -22,14 +22,89 @@ def space(**changes: Any) -> RecipeSpace:
     return RecipeSpace(**settings | changes)
 
 
-def test_every_preset_is_queued_where_its_subset_is_searched() -> None:
+# What each needs beside its subset.
+NEEDS: dict[str, dict[str, Any]] = {
+    "paper_last_layers": {"layers": ("all", "first:2", "last:1/2")},
+    "paper_freeze_last_layers": {"layers": ("all", "last:1/2", "first:2")},
+    "paper_lora": {"methods": ("selective", "lora"), "lora_rank": (8, 256)},
+    "paper_lwf": {"lwf_weight": (0.0, 0.5, 1.0), "lwf_temperature": (4.0, 2.0)},
+}
+
+
+def test_with_subsets_alone_there_are_the_presets_that_need_no_more() -> None:
     queued = preset_params(space())
-    assert {name: params["subset"] for name, params in queued.items()} == PRESETS
+    assert set(queued) == set(PRESETS) - set(NEEDS)
+    assert {name: params["subset"] for name, params in queued.items()} == {
+        name: preset.subset for name, preset in PRESETS.items() if name not in NEEDS
+    }
+
+
+def test_every_published_subset_has_a_preset() -> None:
+    combined_here_alone = {"vision_projector"}
+    assert {preset.subset for preset in PRESETS.values()} == set(SUBSETS) - combined_here_alone
 
 
 def test_a_preset_outside_the_space_is_left_out() -> None:
-    searched = space(subsets=("mlp", "down", "sa_proj"), learning_rate_of={})
-    assert list(preset_params(searched)) == ["paper_sa_proj", "paper_mlp"]
+    searched = space(subsets=("mlp", "projector", "sa_proj"), learning_rate_of={})
+    assert list(preset_params(searched)) == ["paper_sa_proj", "paper_mlp", "paper_projector"]
+    lora_alone = space(subsets=("mlp", "sa_proj"), learning_rate_of={}, methods=("lora",))
+    assert list(preset_params(lora_alone)) == ["paper_lora"]
+    layers_alone = space(subsets=("mlp", "projector", "llm"), learning_rate_of={}, layers=("last:1", "0-1"))
+    assert list(preset_params(layers_alone)) == ["paper_projector", "paper_last_layers"]
+    distilled_alone = space(lwf_weight=(0.5,))
+    assert list(preset_params(distilled_alone)) == ["paper_lwf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("paper_last_layers", {"subset": "llm", "layers": "last:1/2", "method": "selective"}),
+        ("paper_freeze_last_layers", {"subset": "llm", "layers": "first:2", "method": "selective"}),
+        (
+            "paper_lora",
+            {"subset": "mlp", "method": "lora", "lora_rank": 256, "lora_alpha": 512.0, "lora_dropout": 0.0},
+        ),
+        ("paper_lwf", {"subset": "llm", "lwf_weight": 1.0, "lwf_temperature": 2.0, "layers": "all"}),
+    ],
+)
+def test_a_preset_with_its_own_dimension(name: str, expected: dict[str, Any]) -> None:
+    assert name not in preset_params(space())
+    searched = space(**NEEDS[name])
+    recipe = searched.recipe(preset_params(searched)[name]).to_dict()
+    assert recipe == recipe | expected
+
+
+def test_the_published_settings_are_taken_where_they_are_offered() -> None:
+    """Of `paper_lora`: r = 256, alpha = 32, dropout = 0.05, on the MLPs' linear layers."""
+    offered: dict[str, Any] = {
+        "methods": ("lora", "selective"),
+        "lora_rank": (8, 256),
+        "lora_alpha": (None, 32.0),
+        "lora_dropout": (0.0, 0.05),
+        "lora_variant": ("dora", "lora"),
+        "l2sp_weight": (0.1, 0.0),
+        "replay_ratio": (0.5, 0.0),
+        "lwf_weight": (1.0, 0.0),
+    }
+    searched = space(**offered)
+    queued = {name: searched.recipe(params) for name, params in preset_params(searched).items()}
+    lora = queued["paper_lora"]
+    assert (lora.lora_rank, lora.lora_alpha, lora.lora_dropout, lora.lora_variant) == (
+        256,
+        32.0,
+        0.05,
+        "lora",
+    )
+    plain = queued["paper_mlp"]
+    assert (plain.method, plain.l2sp_weight, plain.replay_ratio, plain.lwf_weight) == ("selective", 0, 0, 0)
+    assert queued["paper_lwf"].lwf_weight == 1.0
+
+
+def test_the_rate_of_lora_is_within_lora_s_bounds() -> None:
+    bounds = {"lora": Bounds(1e-3, 1e-1), "mlp": Bounds(1e-5, 1e-3)}
+    queued = preset_params(space(learning_rate_of=bounds, methods=("selective", "lora")))
+    assert queued["paper_lora"]["learning_rate"] == pytest.approx(1e-2)
+    assert queued["paper_mlp"]["learning_rate"] == pytest.approx(1e-4)
 
 
 def test_the_rate_is_the_middle_of_the_subsets_own_bounds() -> None:
