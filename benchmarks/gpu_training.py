@@ -32,6 +32,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from benchmarks.devices import peak_flops
 from benchmarks.machine import write_results
 from spaces.recipe import Recipe
+from trainables.batches import DataOrder
 from trainables.collate import EncodedSample
 from trainables.flops import TrainingFlops, flops_of_steps
 from trainables.loop import Progress, fine_tune
@@ -182,13 +183,10 @@ def speed(model: nn.Module, subset: str, size: Size, checkpointing: bool, second
     everything, manifest = build_manifest(model, "full"), build_manifest(model, subset)
     config: Any = model.config
     data, steps = samples(size), range(WARM_UP, STEPS)
+    order = DataOrder(targets=len(data), batch_size=size.batch, seed=SEED)
     needed, executed = (
         flops_of_steps(
-            TrainingFlops(everything, manifest, config.to_dict(), recomputed=recomputed),
-            steps,
-            data,
-            size.batch,
-            SEED,
+            TrainingFlops(everything, manifest, config.to_dict(), recomputed=recomputed), steps, data, order
         )
         for recomputed in (False, checkpointing)
     )

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
+from trainables.files import write_atomically
 from trainables.jobs import WorkerSetup
 from trainables.samples import fingerprint
 

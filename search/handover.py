@@ -13,8 +13,9 @@ import yaml
 from search.results import StudyRecord, TrialResult, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
-from trainables.checkpoint import MANIFEST_FILE, export_delta, write_atomically
+from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
+from trainables.files import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,15 +87,15 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[Tra
     """
     import torch
 
-    from trainables.manifest import build_manifest
     from trainables.model import load_skeleton
+    from trainables.trained import trained_manifest
 
     try:
         dtype = getattr(torch, config.model.dtype)
         skeleton = load_skeleton(config.model.path, dtype=dtype, roles=config.model.role_map)
         manifests: dict[str, list[TrainableManifest]] = {}
         for recipe in config.recipe_space().largest():
-            manifest = build_manifest(skeleton, recipe.subset, recipe.layers)
+            manifest = trained_manifest(skeleton, recipe)
             manifests.setdefault(recipe.variant, []).append(manifest)
         return skeleton, manifests
     except ValueError as error:

@@ -34,9 +34,9 @@ from search.selection import Selection, select
 from search.study_file import InputError, dump_study
 from search.tracking import StudyTracker
 from search.versions import versions
-from trainables.checkpoint import write_atomically
 from trainables.evaluation import Evaluation
 from trainables.execution import GroupShape
+from trainables.files import write_atomically
 from trainables.jobs import EvaluateJob, Report
 from trainables.pool import ON_HEAD, Lease, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext

@@ -152,6 +152,7 @@ class RecipeSpace:
                             "method": method,
                             "learning_rate": self.bounds(subset, method).low,
                             "lora_rank": max(self.lora_rank),
+                            "lora_dropout": max(self.lora_dropout),
                             "lora_variant": max(self.lora_variant, key=lambda variant: variant == "dora"),
                             "lwf_weight": max(self.lwf_weight),
                             "batch_size": max(self.batch_size),

@@ -27,6 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from transformers import AttentionInterface
 
+from trainables.lora import adapter_dropout
+from trainables.losses import distillation_loss_sum
 from trainables.recompute import recomputed_activations
 from trainables.sample_shape import SampleShape
 
@@ -88,6 +90,7 @@ def training_bytes(
     batch: int,
     *,
     checkpointing: bool = False,
+    distilled: bool = False,
     device: Device = "cuda",
 ) -> int:
     """Return the peak of one forward and backward pass, in bytes.
@@ -100,6 +103,7 @@ def training_bytes(
         sample: The largest sample; all of the batch are taken to be as large, and padded.
         batch: Samples of the pass.
         checkpointing: Whether each layer's activations are computed again in the backward pass.
+        distilled: Whether the base is asked for its output first.
         device: Which device's attention is counted.
 
     Raises:
@@ -114,14 +118,19 @@ def training_bytes(
     ]
     try:
         recomputed = recomputed_activations(skeleton) if checkpointing else nullcontext()
-        with _planned_attention(skeleton, device), recomputed:
+        with _planned_attention(skeleton, device), recomputed, adapter_dropout(skeleton):
             live = LiveBytes()
             live.ignore(_fixed(skeleton))
             with live, torch.enable_grad():
                 inputs = _inputs(sample, batch)
-                logits = _forward(skeleton, inputs, masked=sample.masked)
                 rows = torch.empty(batch * sample.answer_tokens, dtype=torch.long, device="meta")
-                loss = _loss(logits, rows)
+                if distilled:
+                    with torch.no_grad():
+                        taught = _answers(_forward(skeleton, inputs, masked=sample.masked), rows)
+                logits = _forward(skeleton, inputs, masked=sample.masked)
+                loss = F.cross_entropy(_answers(logits, rows), torch.empty_like(rows), reduction="sum")
+                if distilled:
+                    loss = loss + distillation_loss_sum(_answers(logits, rows), taught, 2.0)
                 del logits
                 # Text alone gives a vision tower no gradient.
                 if loss.requires_grad:
@@ -159,10 +168,9 @@ def _drop_gradient(parameter: Tensor) -> None:
     parameter.grad = None
 
 
-def _loss(logits: Tensor, rows: Tensor) -> Tensor:
-    """Do what `loop.answer_loss_sum` does, whose mask would need values."""
-    chosen = logits[:, :-1].flatten(0, 1)[rows].float()
-    return F.cross_entropy(chosen, torch.empty_like(rows), reduction="sum")
+def _answers(logits: Tensor, rows: Tensor) -> Tensor:
+    """Do what `losses.answer_logits` does, whose mask would need values."""
+    return logits[:, :-1].flatten(0, 1)[rows].float()
 
 
 def _inputs(sample: SampleShape, batch: int) -> dict[str, Tensor]:

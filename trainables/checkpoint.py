@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spaces.parts import Slice
-from trainables.manifest import TrainedTensor
+from trainables.files import write_atomically, written_atomically
+from trainables.lora import adapted, merge_adapters
+from trainables.manifest import Adapters, TrainedTensor
+from trainables.peft_files import write_peft_files
 from trainables.safetensors_stream import Checkpoint, write_safetensors
 from trainables.slices import live_tensors
 
@@ -49,26 +50,6 @@ class Pointer:
         return asdict(self)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing, also after a crash."""
-    with _written_atomically(path) as stream:
-        stream.write(content)
-
-
-@contextmanager
-def _written_atomically(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_checkpoint(path: Path | None, state: Mapping[str, Tensor], step: int) -> Pointer | None:
     """Write the tensors of a run, one after another, and return the pointer to them.
 
@@ -84,7 +65,7 @@ def save_checkpoint(path: Path | None, state: Mapping[str, Tensor], step: int) -
     if path is None:
         write_safetensors(None, state)
         return None
-    with _written_atomically(path) as stream:
+    with written_atomically(path) as stream:
         sha256 = write_safetensors(stream, state)
     return Pointer(str(path), sha256, step)
 
@@ -108,7 +89,7 @@ def load_checkpoint(pointer: Pointer) -> Checkpoint:
 def keep_parameters_only(path: Path) -> None:
     """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
     parameters = _parameters(path)
-    with _written_atomically(path) as stream:
+    with written_atomically(path) as stream:
         write_safetensors(stream, {PARAMETER + name: tensor for name, tensor in parameters.items()})
 
 
@@ -125,29 +106,33 @@ def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint
 
     `delta.safetensors` holds the trained elements' new values (not differences, which would round): a
     parameter's under its name in the model, a slice's under the key that the manifest describes. All other
-    elements are the base's.
+    elements are the base's. Of adapters it holds these; PEFT's own files are written beside it, unless only
+    some rows of a layer's adapter were trained, for which PEFT has no name.
 
     Args:
         checkpoint: The trial's last checkpoint.
         manifest: The trial's `TrainableManifest.to_dict()`.
         base_fingerprint: `model_fingerprint` of the base.
-        folder: Where the two files go; replaced if it exists.
+        folder: Where the files go; replaced if it exists.
     """
     delta = _parameters(checkpoint)
     if folder.exists():
         shutil.rmtree(folder)
-    with _written_atomically(folder / DELTA_FILE) as stream:
+    with written_atomically(folder / DELTA_FILE) as stream:
         sha256 = write_safetensors(stream, delta)
     description = {
         "base_fingerprint": base_fingerprint,
         "sha256": sha256,
         **manifest,
     }
+    adapters = _adapters(manifest)
+    if adapters is not None and all(tensor.slice is None for tensor in _tensors(manifest)):
+        write_peft_files(folder, adapters, delta)
     write_atomically(folder / MANIFEST_FILE, (json.dumps(description, indent=1) + "\n").encode())
 
 
 def apply_delta(model: nn.Module, folder: Path) -> None:
-    """Copy selected weights onto their base model, in place.
+    """Copy selected weights onto their base model, in place; adapters are merged into its weights.
 
     Args:
         model: The base model.
@@ -158,7 +143,7 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
     """
     try:
         description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        checksum, tensors = description["sha256"], _tensors(description)
+        checksum, tensors, adapters = description["sha256"], _tensors(description), _adapters(description)
         content = (folder / DELTA_FILE).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
@@ -168,11 +153,20 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
         delta = load_file(folder / DELTA_FILE)
     except SafetensorError as error:
         raise CheckpointError(f"{folder / DELTA_FILE} is not a safetensors file: {error}") from None
-    names = {name for name, _ in model.named_parameters()}
-    there = live_tensors(model, (tensor for tensor in tensors if tensor.name in names))
-    for key, tensor in delta.items():
-        if key not in there or there[key].value.shape != tensor.shape:
-            raise CheckpointError(f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit")
+    modules = {name for name, _ in model.named_modules()}
+    if adapters is not None and (missing := [name for name in adapters.modules if name not in modules]):
+        raise CheckpointError(f"{folder / DELTA_FILE}: the model has no layer {missing[0]!r} to adapt")
+    with adapted(model, adapters):
+        names = {name for name, _ in model.named_parameters()}
+        there = live_tensors(model, (tensor for tensor in tensors if tensor.name in names))
+        for key, tensor in delta.items():
+            if key not in there or there[key].value.shape != tensor.shape:
+                raise CheckpointError(
+                    f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit"
+                )
+    if adapters is not None:
+        merge_adapters(model, adapters, tensors, delta)
+        return
     for key, tensor in delta.items():
         there[key].copy_(tensor)
 
@@ -182,3 +176,8 @@ def _tensors(description: Mapping[str, Any]) -> list[TrainedTensor]:
         TrainedTensor(each["key"], each["name"], None if each["slice"] is None else Slice(**each["slice"]))
         for each in description["tensors"]
     ]
+
+
+def _adapters(description: Mapping[str, Any]) -> Adapters | None:
+    fields = description.get("adapters")
+    return None if fields is None else Adapters.from_dict(fields)

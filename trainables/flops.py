@@ -5,16 +5,18 @@ A matrix of N elements costs 2N per position in the forward pass, 2N in the back
 where everything is trained (Kaplan et al., arXiv 2001.08361, section 2.1). Attention over n positions of
 width d costs 4 d n^2 in the forward pass and twice that in the backward pass; causality is not discounted
 (Chowdhery et al., arXiv 2204.02311, appendix B). Norms, activations, lookups and the optimiser count nothing.
+An adapter's A and B are two matrices more, both trained. Distillation asks the base for a forward pass more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from trainables.batches import batch_indices
+from trainables.batches import DataOrder
 from trainables.collate import EncodedSample
 from trainables.manifest import TrainableManifest, TrainedParameter
 from trainables.vision_layout import Positions, VisionLayout
@@ -27,6 +29,7 @@ class Depth(NamedTuple):
     layer: int
     stage: int
     serial: int = 0
+    inner: int = 0
 
 
 _VISION, _PROJECTOR, _LANGUAGE, _HEAD = range(4)
@@ -117,11 +120,12 @@ class TrainingFlops:
     ) -> None:
         names = {(p.name, p.role) for p in trained.parameters}
         self._layout = VisionLayout.of(config, parameters.names)
-        self._products = list(_products(parameters, names, self._layout))
-        self._trained = sorted(
-            _depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names
-        )
+        adapters = list(_adapter_products(parameters, trained)) if trained.adapters else []
+        self._products = [*_products(parameters, names, self._layout), *adapters]
+        own = (_depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names)
+        self._trained = sorted([*own, *(product.depth for product in adapters)])
         self._recomputed = recomputed
+        self._distilled = trained.distilled
         self._last = _last_of_layers(self._products) if recomputed else {}
         # Layers that need the result of their last product again.
         self._whole = {_depth(p, 0)[:2] for p in parameters.parameters if p.name.endswith(_AFTER_LAST)}
@@ -140,7 +144,7 @@ class TrainingFlops:
         total = 0
         for product in self._products:
             forward = product.forward(positions)
-            total += forward
+            total += 2 * forward if self._distilled else forward
             if lowest is None:
                 continue
             if product.trained:
@@ -155,7 +159,7 @@ class TrainingFlops:
 
 
 def flops_of_steps(
-    flops: TrainingFlops, steps: Iterable[int], data: Sequence[EncodedSample], batch_size: int, seed: int
+    flops: TrainingFlops, steps: Iterable[int], data: Sequence[EncodedSample], order: DataOrder
 ) -> int:
     """Return the FLOPs of optimiser steps, in all processes together.
 
@@ -164,13 +168,10 @@ def flops_of_steps(
     Args:
         flops: Counts those of a sample.
         steps: The steps, counted from 0.
-        data: The training samples.
-        batch_size: Samples per step, over all workers.
-        seed: The trial's seed.
+        data: The training samples, then those for replay.
+        order: Which of them a step takes.
     """
-    return sum(
-        flops.per_sample(data[i]) for step in steps for i in batch_indices(step, batch_size, len(data), seed)
-    )
+    return sum(flops.per_sample(data[i]) for step in steps for i in order.batch(step))
 
 
 def _products(
@@ -204,6 +205,20 @@ def _products(
         # The head is the table of words, transposed.
         found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=(table.name, table.role) in trained))
     return [*found, *attentions.values()]
+
+
+def _adapter_products(parameters: TrainableManifest, trained: TrainableManifest) -> Iterator[_Product]:
+    """Yield the two products of each adapter: A stands where its layer does, B just after it."""
+    depths: dict[str, Depth] = {}
+    for index, p in enumerate(parameters.parameters):
+        depths.setdefault(p.name, _depth(p, index))
+    shapes = {p.name: p.shape for p in trained.parameters}
+    for name, shape in shapes.items():
+        for inner, kind in enumerate((".lora_A.", ".lora_B.")):
+            module, found, _ = name.partition(kind)
+            if found:
+                depth = depths[f"{module}.weight"]._replace(inner=inner)
+                yield _Product(depth, math.prod(shape), trained=True)
 
 
 def _depth(parameter: TrainedParameter, index: int) -> Depth:

@@ -1,28 +1,22 @@
-"""fine_tune: a plain training loop that knows nothing of Ray.
-
-Shapes: B samples, T tokens, V vocabulary entries.
-"""
+"""fine_tune: a plain training loop that knows nothing of Ray."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spaces.recipe import Recipe
-from trainables.batches import batch_indices, micro_batches
-from trainables.collate import Batch, EncodedSample
+from trainables.batches import DataOrder, micro_batches
+from trainables.collate import EncodedSample
 from trainables.manifest import TrainableManifest
 from trainables.optimizer import MasterAdamW
-from trainables.parallel import Share, training_forward
-from trainables.recompute import recomputed_activations
+from trainables.parallel import Share
+from trainables.passes import Passes
 from trainables.slices import live_tensors
 
 
@@ -36,7 +30,8 @@ class Progress:
 
     Attributes:
         step: Optimiser steps done.
-        losses: Mean loss per answer token of each step since the last rung, in nats.
+        losses: Mean loss per answer token of each step since the last rung, in nats; with distillation its
+            term is a part of it, while the pull of L2-SP is none.
         seconds: Training time since the last rung.
         started_at: Wall-clock time at which the run's first optimiser step began.
         state: Live tensors to go on from, sharded where the model is: see `MasterAdamW.state`.
@@ -67,19 +62,6 @@ def learning_rate_at(step: int, recipe: Recipe) -> float:
             return recipe.learning_rate
 
 
-def answer_loss_sum(logits: Tensor, batch: Batch) -> Tensor:
-    """Return the cross-entropy summed over the batch's answer tokens, in nats.
-
-    Args:
-        logits: `[B, T, V]`; position t predicts token t + 1.
-        batch: The batch that the logits belong to.
-    """
-    mask = batch.answer_mask[:, 1:]
-    return F.cross_entropy(
-        logits[:, :-1][mask].float(), batch.inputs["input_ids"][:, 1:][mask], reduction="sum"
-    )
-
-
 def fine_tune(
     model: nn.Module,
     manifest: TrainableManifest,
@@ -89,25 +71,31 @@ def fine_tune(
     seed: int,
     rungs: Sequence[int],
     pad_token_id: int,
+    replay: Sequence[EncodedSample] = (),
+    base: Mapping[str, Tensor] | None = None,
     share: Share | None = None,
     micro_batch_size: int | None = None,
     activation_checkpointing: bool = False,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Progress]:
-    """Train the manifest's parameters of a model in place, pausing at each rung.
+    """Train what a manifest names of a model in place, pausing at each rung.
 
     The loss of a step is the sum over the answer tokens of the *global* batch divided by their global
     count, so its value and gradient depend neither on how the batch is spread over workers nor on how many
-    passes it takes.
+    passes it takes. Only with an adapter's dropout do they, for each process draws its own.
 
     Args:
-        model: The base model; its `requires_grad` flags are set here.
+        model: The base model, with the manifest's adapters in it if there are any (see `borrowed`); its
+            `requires_grad` flags are set here.
         manifest: What to train.
         recipe: How to train it.
         data: The training samples; the same on every rank.
-        seed: Fixes the order of the data.
+        seed: Fixes the order of the data and the adapters' dropout.
         rungs: Optimiser steps to pause at, rising; the last one ends the run.
         pad_token_id: Fills `input_ids` beyond a sample's end.
+        replay: Samples that the recipe's `replay_ratio` of each batch is drawn from.
+        base: Key -> the trained elements as the base has them, for recipes that look back at it; never
+            written to. None copies them if they are needed.
         share: This process's share; more than one process needs an initialised process group.
         micro_batch_size: Samples per forward pass and process, whose gradients are accumulated; None takes
             the process's whole share of a step at once.
@@ -119,34 +107,39 @@ def fine_tune(
         The progress at each rung that was not already passed by `resume`.
 
     Raises:
+        ValueError: The recipe replays samples, and there are none.
         TrialFailed: The loss is not finite.
     """
     share = share or Share()
-    names = set(manifest.names)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in names)
-    trained = live_tensors(model, manifest.tensors)
-    optimizer = MasterAdamW(trained, weight_decay=recipe.weight_decay, max_grad_norm=recipe.max_grad_norm)
+    order = DataOrder.of(recipe, len(data), len(replay), seed)
+    pool = (*data, *replay)
+    optimizer = _optimizer_of(model, manifest, recipe, base)
     start = 0
     if resume is not None:
         optimizer.load_state(resume)
         start = int(resume["step"])
-    forward = training_forward(model, share)
+    passes = Passes(
+        model,
+        manifest,
+        recipe,
+        optimizer,
+        share,
+        seed=seed,
+        activation_checkpointing=activation_checkpointing,
+    )
     losses: list[Tensor] = []
     started_at, began = time.time(), time.perf_counter()
     for step in range(start, recipe.steps):
-        indices = batch_indices(step, recipe.batch_size, len(data), seed)
-        samples = [data[i] for i in indices]
-        passes = list(micro_batches(samples, share, micro_batch_size, pad_token_id))
+        samples = [pool[i] for i in order.batch(step)]
         tokens = sum(sample.answer_length for sample in samples)
-        with recomputed_activations(model) if activation_checkpointing else nullcontext():
-            losses.append(_accumulate_gradients(forward, optimizer, passes, tokens, share))
+        losses.append(
+            passes.accumulate(
+                step, list(micro_batches(samples, share, micro_batch_size, pad_token_id)), tokens
+            )
+        )
         optimizer.step(learning_rate_at(step, recipe))
         if step + 1 in rungs:
-            values = tuple(torch.stack(losses).tolist())
-            if not all(map(math.isfinite, values)):
-                first = next(i for i, value in enumerate(values) if not math.isfinite(value))
-                raise TrialFailed(f"loss is {values[first]} at step {step + 1 - len(values) + first + 1}")
+            values = _finite(losses, step + 1)
             seconds = time.perf_counter() - began
             yield Progress(
                 step=step + 1,
@@ -161,31 +154,29 @@ def fine_tune(
             return
 
 
-def _accumulate_gradients(
-    forward: nn.Module, optimizer: MasterAdamW, passes: Sequence[Batch], tokens: int, share: Share
-) -> Tensor:
-    """Make the forward and backward passes of a step; return its mean loss per answer token, detached.
+def _optimizer_of(
+    model: nn.Module, manifest: TrainableManifest, recipe: Recipe, base: Mapping[str, Tensor] | None
+) -> MasterAdamW:
+    """Set the model's `requires_grad` flags and return the optimiser of what is trained."""
+    names = set(manifest.names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    trained = live_tensors(model, manifest.tensors)
+    if base is None and (recipe.lwf_weight > 0 or recipe.l2sp_weight > 0):
+        base = {key: live.value.clone() for key, live in trained.items()}
+    return MasterAdamW(
+        trained,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        base=base,
+        l2sp_weight=recipe.l2sp_weight,
+    )
 
-    Args:
-        forward: What `training_forward` returned.
-        optimizer: Takes the gradients.
-        passes: This process's micro-batches.
-        tokens: Answer tokens of the global batch.
-        share: This process's share.
-    """
-    device = next(forward.parameters()).device
-    total = torch.zeros((), device=device)
-    for batch in passes:
-        batch = batch.to(device)
-        loss = answer_loss_sum(forward(**batch.inputs, use_cache=False).logits, batch) / tokens
-        # Gradients are averaged over the processes; the global loss needs their sum. They are averaged after
-        # each pass: under `no_sync` a parameter that only an earlier pass used, such as a vision tower's when
-        # the last pass is text alone, would keep each process's own gradient.
-        # Text alone gives a vision tower none, in any process: all of them see images or none does.
-        if loss.requires_grad:
-            (loss * share.size).backward()
-            optimizer.take_gradients()
-        total += loss.detach()
-    if share.size > 1:
-        dist.all_reduce(total)
-    return total
+
+def _finite(losses: Sequence[Tensor], step: int) -> tuple[float, ...]:
+    """Return the losses of the steps up to `step`, or raise TrialFailed."""
+    values = tuple(torch.stack(list(losses)).tolist())
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise TrialFailed(f"loss is {value} at step {step - len(values) + index + 1}")
+    return values

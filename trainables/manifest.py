@@ -57,17 +57,45 @@ class TrainedTensor:
     slice: Slice | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapters:
+    """Low-rank adapters (LoRA) that are trained beside linear layers, which stay as they are.
+
+    Attributes:
+        rank: Rank r of each adapter's product B A.
+        alpha: The product is scaled by alpha / r, for rsLoRA by alpha / sqrt(r).
+        dropout: Share of an adapter's inputs that are set to zero in training.
+        variant: `lora`, `rslora` or `dora`.
+        modules: Names of the linear layers, in the model's order.
+        transposed: Whether the layers hold their weights as `[in, out]`, as GPT-2's do.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float
+    variant: str
+    modules: tuple[str, ...]
+    transposed: bool = False
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Adapters:
+        """Read back what `dataclasses.asdict` made, from JSON too."""
+        return cls(**{**fields, "modules": tuple(fields["modules"])})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainableManifest:
-    """What a subset trains on one model.
+    """What a recipe trains on one model: parameters of its own, or adapters beside them.
 
     Attributes:
         model_type: The model configuration's `model_type`.
         family: Name of the role map that applied.
         subset: The subset.
         layers: The layers that it is limited to.
-        parameters: The trained parameters, in the model's order.
-        total: Number of elements of all the model's parameters.
+        parameters: The trained parameters, in the model's order; of adapters, theirs.
+        total: Number of elements of all the model's own parameters.
+        adapters: The adapters, if these are trained and nothing else.
+        distilled: Whether training asks the base for its output, too (LwF).
     """
 
     model_type: str
@@ -76,6 +104,8 @@ class TrainableManifest:
     layers: str = "all"
     parameters: tuple[TrainedParameter, ...]
     total: int
+    adapters: Adapters | None = None
+    distilled: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -98,6 +128,11 @@ class TrainableManifest:
     def count(self) -> int:
         """Number of trained elements."""
         return sum(parameter.count for parameter in self.parameters)
+
+    @property
+    def tensor_elements(self) -> int:
+        """Number of all elements of the tensors that are trained, whole or in part."""
+        return sum(math.prod(shape) for shape in {p.name: p.shape for p in self.parameters}.values())
 
     @property
     def bytes(self) -> int:
@@ -136,6 +171,7 @@ class TrainableManifest:
             "family": self.family,
             "subset": self.subset,
             "layers": self.layers,
+            "method": "selective" if self.adapters is None else "lora",
             "trained": self.count,
             "total": self.total,
             "share": self.share,
@@ -143,6 +179,8 @@ class TrainableManifest:
             "by_role": self.count_by_role(),
             "parameters": [dataclasses.asdict(parameter) for parameter in self.parameters],
             "tensors": [dataclasses.asdict(tensor) for tensor in self.tensors],
+            "adapters": None if self.adapters is None else dataclasses.asdict(self.adapters),
+            "distilled": self.distilled,
         }
 
     @classmethod
@@ -151,6 +189,8 @@ class TrainableManifest:
         return cls(
             **{name: fields[name] for name in ("model_type", "family", "subset", "layers", "total")},
             parameters=tuple(_parameter(each) for each in fields["parameters"]),
+            adapters=None if fields["adapters"] is None else Adapters.from_dict(fields["adapters"]),
+            distilled=fields["distilled"],
         )
 
 

@@ -11,12 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from torch import nn
 
 from trainables.activations import Device, evaluation_bytes, training_bytes
-from trainables.manifest import TrainableManifest
+from trainables.lora import adapted
+from trainables.manifest import Adapters, TrainableManifest
 from trainables.parallel import layers_of
 from trainables.sample_shape import SampleShape
 
@@ -94,6 +95,14 @@ class MemoryEstimate:
         return {**asdict(self), "total": self.total}
 
 
+class _Passes(NamedTuple):
+    """What a training pass's activations depend on, besides samples and recomputation."""
+
+    trained: frozenset[str]
+    adapters: Adapters | None
+    distilled: bool
+
+
 class Estimator:
     """Estimates for the subsets of one model; a pass is measured once for all subsets that train alike.
 
@@ -119,9 +128,9 @@ class Estimator:
             load: How it is carried out.
         """
         states = state_bytes(manifest, load)
-        trained = frozenset(manifest.names)
-        training, by_formula = self._training(trained, load.micro_batch, load.checkpointing)
-        evaluation, _ = self._evaluation(load.eval_batch)
+        passes = _Passes(frozenset(manifest.names), manifest.adapters, manifest.distilled)
+        training, by_formula = self._training(passes, load.micro_batch, load.checkpointing)
+        evaluation, _ = self._evaluation(manifest.adapters, load.eval_batch)
         activations = max(training, evaluation - states["gradients"])
         held = sum(states.values()) + activations
         return MemoryEstimate(
@@ -162,29 +171,31 @@ class Estimator:
         (outside, outside_gradient), *layers = gathered
         weights = max((weight for weight, _ in layers), default=0)
         gradient = max((gradient for _, gradient in layers), default=0)
-        # A parameter that is trained in part is gathered with its gradient to be cut.
-        cut = 2 * size * max((whole for _, whole in manifest.cut.values()), default=0)
+        # A parameter that is trained in part is gathered with its gradient to be cut. Adapters aren't spread.
+        wholes = [whole for _, whole in manifest.cut.values()] if manifest.adapters is None else []
+        cut = 2 * size * max(wholes, default=0)
         return outside + outside_gradient + 2 * weights + gradient + cut
 
-    def _measure_training(self, trained: frozenset[str], batch: int, checkpointing: bool) -> tuple[int, bool]:
+    def _measure_training(self, passes: _Passes, batch: int, checkpointing: bool) -> tuple[int, bool]:
         try:
-            return (
-                training_bytes(
+            with adapted(self._skeleton, passes.adapters):
+                measured = training_bytes(
                     self._skeleton,
-                    trained,
+                    passes.trained,
                     self._sample,
                     batch,
                     checkpointing=checkpointing,
+                    distilled=passes.distilled,
                     device=self._device,
-                ),
-                False,
-            )
+                )
+            return measured, False
         except _NEEDS_VALUES:
             return formula_bytes(self._skeleton, self._sample, batch, checkpointing=checkpointing), True
 
-    def _measure_evaluation(self, batch: int) -> tuple[int, bool]:
+    def _measure_evaluation(self, adapters: Adapters | None, batch: int) -> tuple[int, bool]:
         try:
-            return evaluation_bytes(self._skeleton, self._sample, batch, device=self._device), False
+            with adapted(self._skeleton, adapters):
+                return evaluation_bytes(self._skeleton, self._sample, batch, device=self._device), False
         except _NEEDS_VALUES:
             return formula_bytes(self._skeleton, self._sample, batch, checkpointing=True), True
 
@@ -205,11 +216,14 @@ def state_bytes(manifest: TrainableManifest, load: Load) -> dict[str, int]:
 
     A parameter that is trained in part has a whole gradient in the model's type, and a master of the trained
     elements in any type, with a gradient in fp32. A replica is held by every worker, a sharded model by all
-    of them together.
+    of them together, but for adapters, which each of them holds whole. To ask the base for its output, an
+    fp32 model puts its trained elements aside; another type's masters bring them back.
     """
     size = _item_bytes(manifest)
     parts = {"weights": size * manifest.total}
     parts |= {part: count * manifest.count for part, count in BYTES_PER_TRAINED[size].items()}
+    if manifest.distilled and size == 4:
+        parts["saved_base"] += size * manifest.count
     cut = manifest.cut.values()
     own, whole = sum(count for count, _ in cut), sum(size for _, size in cut)
     if size == 4:
@@ -218,6 +232,9 @@ def state_bytes(manifest: TrainableManifest, load: Load) -> dict[str, int]:
     else:
         parts["gradients"] += size * (whole - own)
     shards = load.workers if load.sharded else 1
+    if manifest.adapters is not None:
+        weights = math.ceil(parts["weights"] / shards) + size * manifest.tensor_elements
+        return {**parts, "weights": weights}
     return {part: math.ceil(count / shards) for part, count in parts.items()}
 
 

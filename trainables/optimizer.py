@@ -9,7 +9,8 @@ parameter, whatever its type: nothing that AdamW does can reach the parameter's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +28,23 @@ class MasterAdamW:
         trained: Key -> what is trained; what belongs to a sharded parameter is sharded too.
         weight_decay: Decoupled weight decay.
         max_grad_norm: Gradients are scaled down to this global L2 norm; 0 switches clipping off.
+        base: Key -> the trained elements as the base has them; None if nothing asks for them.
+        l2sp_weight: Strength of the pull back to the base, which joins the gradients before they are clipped.
     """
 
-    def __init__(self, trained: Mapping[str, LiveTensor], *, weight_decay: float, max_grad_norm: float):
+    def __init__(
+        self,
+        trained: Mapping[str, LiveTensor],
+        *,
+        weight_decay: float,
+        max_grad_norm: float,
+        base: Mapping[str, Tensor] | None = None,
+        l2sp_weight: float = 0.0,
+    ):
         self._trained = dict(trained)
         self._max_grad_norm = max_grad_norm
+        self._base = base
+        self._l2sp_weight = l2sp_weight
         self._masters: dict[str, Tensor] = {key: _master_of(live) for key, live in self._trained.items()}
         self._adamw = torch.optim.AdamW(self._masters.values(), weight_decay=weight_decay, fused=True)
 
@@ -53,11 +66,35 @@ class MasterAdamW:
         """Clip, take one step at a learning rate, and round the masters into the model."""
         for group in self._adamw.param_groups:
             group["lr"] = learning_rate
+        if self._l2sp_weight > 0:
+            self._pull_to_base()
         if self._max_grad_norm > 0:
             nn.utils.clip_grad_norm_(self._masters.values(), self._max_grad_norm)
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         self._round_into_model()
+
+    @contextmanager
+    def base_in_model(self) -> Iterator[None]:
+        """Have the base in the model for a while; the trained elements come back afterwards.
+
+        The base's copies are never written to, so that the model can be restored from them after any error.
+        """
+        assert self._base is not None
+        # A master that the model holds itself has no other copy.
+        alone = {
+            key: live.value.clone()
+            for key, live in self._trained.items()
+            if self._masters[key] is live.parameter
+        }
+        try:
+            for key, live in self._trained.items():
+                live.copy_(self._base[key])
+            yield
+        finally:
+            for key, value in alone.items():
+                self._trained[key].copy_(value)
+            self._round_into_model()
 
     def state(self) -> dict[str, Tensor]:
         """Return the live tensors to go on from: `parameter/<key>`, `master/<key>` if it differs, moments."""
@@ -93,6 +130,14 @@ class MasterAdamW:
             if moments:
                 self._adamw.state[master] = moments
         self._round_into_model()
+
+    def _pull_to_base(self) -> None:
+        """Add the gradient of `weight / 2 ||w - w_base||^2` (L2-SP; Li et al., arXiv 1802.01483)."""
+        assert self._base is not None
+        for key, master in self._masters.items():
+            # A weight without a gradient never left the base.
+            if master.grad is not None:
+                master.grad.add_(master.detach() - self._base[key], alpha=self._l2sp_weight)
 
     def _round_into_model(self) -> None:
         for key, live in self._trained.items():

@@ -6,7 +6,7 @@ sharded model serves recipes with different trained parameters one after another
 """
 
 # Not `from __future__ import annotations`: DistributedDataParallel compares a hook's annotations with types.
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -106,6 +106,15 @@ def training_forward(model: nn.Module, share: Share) -> nn.Module:
     )
     wrapped.register_comm_hook(None, _mean_in_float32)
     return wrapped
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of parameters that every process holds whole, in fp32."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            total = parameter.grad.float() / dist.get_world_size()
+            dist.all_reduce(total)
+            parameter.grad.copy_(total)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from trainables.lora import adapted
 from trainables.manifest import TrainableManifest
 from trainables.slices import live_tensors
 
 
 @contextmanager
-def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Iterator[nn.Module]:
+def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Iterator[Mapping[str, Tensor]]:
     """Lend a model for training; on leaving, copy the trained elements back and reset all flags.
 
     Only the trained elements are copied, so the cost follows the recipe and not the model. Evaluation
-    mode, `requires_grad`, gradients and the random generators' states come back too.
+    mode, `requires_grad`, gradients and the random generators' states come back too. Adapters that the
+    manifest asks for are in the model for the time of the loan.
 
     Args:
         model: The base model, frozen and in evaluation mode.
         manifest: What will be trained.
-        seed: Seeds torch, numpy and Python for the time of the loan.
+        seed: Seeds torch, numpy and Python for the time of the loan, the adapters included.
+
+    Yields:
+        Key -> copy of the trained elements as the base has them (a new adapter is the base, too).
     """
-    trained = live_tensors(model, manifest.tensors).values()
-    saved = [(live, live.value.clone()) for live in trained]
     random_states = (random.getstate(), np.random.get_state())
     cuda_devices = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=cuda_devices):
@@ -35,10 +38,15 @@ def borrowed(model: nn.Module, manifest: TrainableManifest, *, seed: int) -> Ite
         np.random.seed(seed % 2**32)
         random.seed(seed)
         try:
-            yield model
+            with adapted(model, manifest.adapters, manifest.tensors):
+                trained = live_tensors(model, manifest.tensors)
+                saved = {key: live.value.clone() for key, live in trained.items()}
+                try:
+                    yield saved
+                finally:
+                    for key, live in trained.items():
+                        live.copy_(saved[key])
         finally:
-            for live, original in saved:
-                live.copy_(original)
             for parameter in model.parameters():
                 parameter.grad = None
                 parameter.requires_grad_(False)

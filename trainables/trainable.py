@@ -13,9 +13,10 @@ import ray
 from ray import tune
 
 from spaces.recipe import Recipe
-from trainables.checkpoint import MANIFEST_FILE, Pointer, write_atomically
+from trainables.checkpoint import MANIFEST_FILE, Pointer
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution
+from trainables.files import write_atomically
 from trainables.jobs import Report, TrainJob
 from trainables.pool import Lease
 

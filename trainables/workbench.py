@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainables.batches import DataOrder
 from trainables.checkpoint import (
     PARAMETER,
     CheckpointError,
@@ -31,13 +32,14 @@ from trainables.flops import TrainingFlops, flops_of_steps
 from trainables.jobs import EvaluateJob, Job, PointJob, Report, TaskData, TrainJob, WorkerSetup
 from trainables.lockstep import Lockstep
 from trainables.loop import Progress, TrialFailed, fine_tune
-from trainables.manifest import build_manifest
+from trainables.manifest import TrainableManifest, build_manifest
 from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
 from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
 from trainables.restore import borrowed
 from trainables.safetensors_stream import Checkpoint
 from trainables.slices import live_tensors
+from trainables.trained import trained_manifest
 
 _Own = TypeVar("_Own")
 
@@ -75,6 +77,7 @@ class Workbench:
         self._train = [
             encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
         ]
+        self._replay = [encoder.encode(sample) for sample in setup.replay]
         # Each rank scores every size-th sample; `_gather` puts them back in order.
         rank, size = self._share.rank, self._share.size
         self._search: dict[str, list[EncodedSample]] = {
@@ -199,14 +202,15 @@ class Workbench:
 
     def _train_job(self, job: TrainJob) -> Iterator[Report]:
         self._prepare_to_measure()
-        manifest = build_manifest(self.model, job.recipe.subset, job.recipe.layers)
+        manifest = trained_manifest(self.model, job.recipe)
+        count_flops = self._flops_counter(job, manifest)
         resume = self._load_or_restart(job.resume)
         previous: Pointer | None = None
         pointer: Pointer | None = None
         # A run that has to start over does not report again what was already reported.
         passed = 0 if job.resume is None else job.resume.step
         with (
-            borrowed(self.model, manifest, seed=job.seed),
+            borrowed(self.model, manifest, seed=job.seed) as base,
             closing(
                 fine_tune(
                     self.model,
@@ -216,6 +220,8 @@ class Workbench:
                     seed=job.seed,
                     rungs=[rung for rung in job.rungs if rung > passed],
                     pad_token_id=pad_token_id(self._tokenizer),
+                    replay=self._replay,
+                    base=base,
                     share=self._share,
                     micro_batch_size=job.micro_batch_size,
                     activation_checkpointing=job.activation_checkpointing,
@@ -223,19 +229,12 @@ class Workbench:
                 )
             ) as run,
         ):
-            flops = TrainingFlops(
-                build_manifest(self.model, "full"),
-                manifest,
-                self.model.config.to_dict(),
-                recomputed=job.activation_checkpointing,
-            )
             counted, train_flops = 0, 0
             train_seconds = eval_seconds = 0.0
             try:
                 for progress in run:
                     train_seconds += progress.seconds
-                    steps = range(counted, progress.step)
-                    train_flops += flops_of_steps(flops, steps, self._train, job.recipe.batch_size, job.seed)
+                    train_flops += count_flops(range(counted, progress.step))
                     counted = progress.step
                     began = time.perf_counter()
                     evaluations, drift = self._evaluate_tuned()
@@ -266,6 +265,15 @@ class Workbench:
                 raise
             # Any other error may be a dead peer's, after which the run goes on from the last checkpoint.
             self._settle(previous, pointer, job)
+
+    def _flops_counter(self, job: TrainJob, manifest: TrainableManifest) -> Callable[[range], int]:
+        """Return what counts the FLOPs of a job's steps; the model must be the base."""
+        everything = build_manifest(self.model, "full")
+        config = self.model.config.to_dict()
+        flops = TrainingFlops(everything, manifest, config, recomputed=job.activation_checkpointing)
+        order = DataOrder.of(job.recipe, len(self._train), len(self._replay), job.seed)
+        data = (*self._train, *self._replay)
+        return lambda steps: flops_of_steps(flops, steps, data, order)
 
     def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
         assert self._base_log_probs is not None

@@ -29,7 +29,7 @@ from trainables.activations import (
     training_bytes,
 )
 from trainables.collate import EncodedSample, Encoder, collate
-from trainables.loop import answer_loss_sum
+from trainables.losses import answer_loss_sum
 from trainables.manifest import build_manifest
 from trainables.recompute import recomputed_activations
 from trainables.sample_shape import SampleShape

@@ -17,8 +17,8 @@ from trainables.checkpoint import (
     keep_parameters_only,
     load_checkpoint,
     save_checkpoint,
-    write_atomically,
 )
+from trainables.files import write_atomically
 from trainables.manifest import build_manifest
 
 NAME = "model.language_model.layers.0.mlp.down_proj.weight"
@@ -72,7 +72,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(
     def full(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("trainables.checkpoint.os.fsync", full)
+    monkeypatch.setattr("trainables.files.os.fsync", full)
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

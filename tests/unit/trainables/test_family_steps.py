@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from spaces.subsets import SUBSETS
 from trainables.collate import collate
-from trainables.loop import answer_loss_sum, fine_tune
+from trainables.loop import fine_tune
+from trainables.losses import answer_loss_sum
 from trainables.manifest import TrainableManifest, build_manifest
 from trainables.restore import borrowed
 from trainables.slices import sliced

@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.roles import ROLES
 from spaces.subsets import SUBSETS
-from trainables.batches import batch_indices
+from trainables.batches import DataOrder
 from trainables.collate import EncodedSample, Encoder, collate
 from trainables.flops import PLACES, TrainingFlops, flops_of_steps
-from trainables.loop import answer_loss_sum
+from trainables.losses import answer_loss_sum
 from trainables.manifest import build_manifest
 from trainables.recompute import recomputed_activations
 from trainables.tiny.build import build_tokenizer
@@ -157,10 +157,10 @@ def test_steps_count_the_samples_that_they_take() -> None:
     data, flops = encoded(), flops_of(llava(), "down")
     each = [flops.per_sample(sample) for sample in data]
     assert len(set(each)) > 1
-    taken = [i for step in range(5) for i in batch_indices(step, 4, 10, seed=1)]
+    order = DataOrder(targets=10, batch_size=4, seed=1)
     # Five steps are two epochs.
-    assert flops_of_steps(flops, range(5), data, 4, seed=1) == 2 * sum(each)
-    assert flops_of_steps(flops, range(1, 2), data, 4, seed=1) == sum(each[i] for i in taken[4:8])
+    assert flops_of_steps(flops, range(5), data, order) == 2 * sum(each)
+    assert flops_of_steps(flops, range(1, 2), data, order) == sum(each[i] for i in order.batch(1))
 
 
 def test_a_trial_reports_them_from_its_start(tmp_path: Path) -> None:

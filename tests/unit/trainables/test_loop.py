@@ -11,15 +11,17 @@ from torch import Tensor, nn
 
 from spaces.recipe import Recipe
 from spaces.subsets import SUBSETS
-from trainables.collate import Batch
-from trainables.loop import Progress, TrialFailed, answer_loss_sum, fine_tune, learning_rate_at
+from trainables.collate import collate
+from trainables.loop import Progress, TrialFailed, fine_tune, learning_rate_at
+from trainables.losses import answer_logits, answer_loss_sum
 from trainables.manifest import build_manifest
+from trainables.trained import trained_manifest
 
 PAD = IDS["<pad>"]
 
 
 def run(model: nn.Module, how: Recipe, rungs: tuple[int, ...] = (4,), **options: object) -> list[Progress]:
-    manifest = build_manifest(model, how.subset)
+    manifest = trained_manifest(model, how)
     options = {"seed": 0, "pad_token_id": PAD, **options}
     return list(fine_tune(model, manifest, how, encoded(), rungs=rungs, **options))
 
@@ -64,22 +66,6 @@ def test_the_optimiser_follows_the_schedule() -> None:
     assert moved[-1] < 1e-3 / 3
 
 
-def test_answer_loss_by_hand() -> None:
-    """Three tokens, two words. Only the last token is the answer's: position 1 predicts it.
-
-    Logits (ln 3, 0) give the probabilities (3/4, 1/4); the answer is word 1, so the loss is ln 4.
-    The second sample's answer is both tokens after the first: ln(4/3) for word 0, then ln 2 at equal logits.
-    """
-    logits = torch.zeros(2, 3, 2)
-    logits[0, 0] = torch.tensor([50.0, -50.0])  # predicts a prompt token: must not count
-    logits[0, 1] = torch.tensor([math.log(3), 0.0])
-    logits[1, 0] = torch.tensor([math.log(3), 0.0])
-    ids = torch.tensor([[0, 1, 1], [1, 0, 1]])
-    mask = torch.tensor([[False, False, True], [False, True, True]])
-    loss = answer_loss_sum(logits, Batch({"input_ids": ids}, mask))
-    assert loss.item() == pytest.approx(math.log(4) + math.log(4 / 3) + math.log(2))
-
-
 def test_the_loss_of_a_step_is_the_mean_over_the_answer_tokens() -> None:
     """An untrained model with a zeroed head is sure of nothing: ln V nats per token, whatever the batch."""
     model = llava()
@@ -107,21 +93,32 @@ def test_trains_the_subset_and_no_other_parameter(subset: str) -> None:
     assert kept == names
 
 
-@pytest.mark.parametrize("subset", ["full", "sa_proj"])
+@pytest.mark.parametrize(
+    ("subset", "fields"),
+    [
+        ("full", {}),
+        ("sa_proj", {}),
+        ("mlp", {"lwf_weight": 1.0, "l2sp_weight": 0.1, "replay_ratio": 0.3}),
+    ],
+)
 @pytest.mark.parametrize("rung", [1, 3])
-def test_going_on_from_a_rung_equals_an_undisturbed_run(subset: str, rung: int) -> None:
-    how = recipe(subset, steps=5, weight_decay=0.1, warmup_ratio=0.4)
-    whole = llava()
-    *_, last = run(whole, how, rungs=(rung, 5))
+def test_going_on_from_a_rung_equals_an_undisturbed_run(
+    subset: str, fields: dict[str, float], rung: int
+) -> None:
+    how = recipe(subset, steps=5, weight_decay=0.1, warmup_ratio=0.4, **fields)
+    whole, replay, base = llava(), encoded("replay"), dict(llava().named_parameters())
+    *_, last = run(whole, how, rungs=(rung, 5), replay=replay)
 
     interrupted = llava()
     manifest = build_manifest(interrupted, subset)
-    half = fine_tune(interrupted, manifest, how, encoded(), seed=0, rungs=(rung, 5), pad_token_id=PAD)
+    half = fine_tune(
+        interrupted, manifest, how, encoded(), seed=0, rungs=(rung, 5), pad_token_id=PAD, replay=replay
+    )
     state = copied(next(half).state)
     half.close()
 
     resumed = llava()
-    (progress,) = run(resumed, how, rungs=(rung, 5), resume=state)
+    (progress,) = run(resumed, how, rungs=(rung, 5), resume=state, replay=replay, base=base)
     assert (progress.step, progress.losses) == (last.step, last.losses)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
@@ -198,3 +195,86 @@ def test_trains_a_text_model_too() -> None:
     list(fine_tune(model, manifest, recipe("qkv"), data, seed=0, rungs=(4,), pad_token_id=PAD))
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == set(manifest.names)
+
+
+class TestDistillation:
+    def test_the_first_step_has_none(self) -> None:
+        """Before the first step the student is the teacher, so only cross-entropy is left."""
+        plain, distilled = (
+            run(llava(), recipe("mlp", lwf_weight=weight, learning_rate=0.1))[0].losses
+            for weight in (0.0, 100.0)
+        )
+        assert distilled[0] == pytest.approx(plain[0], rel=1e-6)
+        assert distilled[1] > plain[1] + 1e-3
+
+    def test_the_loss_of_the_second_step_by_hand(self) -> None:
+        """Cross-entropy plus 3 x 2^2 KL(base || tuned) at temperature 2, over the second batch's tokens."""
+        # All samples in each batch.
+        how = recipe("mlp", steps=2, lwf_weight=3.0, learning_rate=0.1, batch_size=10)
+        model, base = llava(), llava()
+        (one,) = run(model, how, rungs=(1,))
+        batch = collate(encoded(), PAD)
+        with torch.no_grad():
+            p, q = (answer_logits(each(**batch.inputs).logits, batch) for each in (base, model))
+            soft = (p / 2).softmax(-1)
+            kl = (soft * ((p / 2).log_softmax(-1) - (q / 2).log_softmax(-1))).sum()
+            expected = answer_loss_sum(model(**batch.inputs).logits, batch) + 3 * 4 * kl
+        (two,) = run(llava(), how, rungs=(2,))
+        assert two.losses[1] == pytest.approx(expected.item() / batch.answer_mask.sum().item(), rel=1e-5)
+        assert two.losses[0] == one.losses[0]
+        assert 12 * kl > 1e-3 * expected
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_keeps_the_model_nearer_to_the_base(self, dtype: torch.dtype) -> None:
+        batch, base = collate(encoded(), PAD), llava().to(dtype)
+        base = base(**batch.inputs).logits.float().log_softmax(-1)
+
+        def drift(weight: float) -> float:
+            model = llava().to(dtype)
+            run(model, recipe("full", lwf_weight=weight, steps=8), rungs=(8,))
+            with torch.no_grad():
+                tuned = model(**batch.inputs).logits.float().log_softmax(-1)
+            return (base.exp() * (base - tuned)).sum().item()
+
+        assert drift(30.0) < 0.5 * drift(0.0)
+
+    def test_does_not_depend_on_the_passes(self) -> None:
+        how = recipe("sa_proj", lwf_weight=2.0, learning_rate=1e-3)
+        one, other = (run(llava(), how, micro_batch_size=size)[0] for size in (None, 1))
+        assert one.losses == pytest.approx(other.losses, rel=1e-5)
+
+    def test_never_writes_to_the_base_s_copies(self) -> None:
+        model = llava()
+        manifest = build_manifest(model, "mlp")
+        base = {tensor.key: model.get_parameter(tensor.name).clone() for tensor in manifest.tensors}
+        kept = copied(base)
+        run(model, recipe("mlp", lwf_weight=1.0, l2sp_weight=0.1), base=base)
+        assert all(torch.equal(base[key], kept[key]) for key in kept)
+        assert not any(torch.equal(model.get_parameter(key), kept[key]) for key in kept)
+
+
+def test_what_is_switched_off_changes_nothing() -> None:
+    """Neither samples to replay nor the base's copies, without a recipe that asks for them."""
+    how = recipe("mlp")
+    models = llava(), llava()
+    manifest = build_manifest(models[0], "mlp")
+    base = {tensor.key: torch.zeros(1) for tensor in manifest.tensors}
+    (one,), (other,) = run(models[0], how), run(models[1], how, replay=encoded("replay"), base=base)
+    assert one.losses == other.losses
+    for name, tensor in models[0].state_dict().items():
+        assert torch.equal(tensor, models[1].state_dict()[name]), name
+
+
+def test_the_pull_to_the_base_keeps_weights_nearer_to_it() -> None:
+    def moved(weight: float) -> float:
+        model, base = llava(), llava()
+        run(model, recipe("mlp", l2sp_weight=weight, max_grad_norm=0.0, steps=8), rungs=(8,))
+        pairs = zip(model.parameters(), base.parameters(), strict=True)
+        return math.sqrt(sum((a - b).square().sum().item() for a, b in pairs))
+
+    assert moved(10.0) < 0.5 * moved(0.0)
+
+
+def test_replay_without_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"replay_ratio 0.25, and there are no samples for replay"):
+        run(llava(), recipe("mlp", replay_ratio=0.25))

@@ -17,7 +17,7 @@ from tiny_multimodal import CLASSES, IDS
 
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
 from trainables.evaluate import evaluate_task, generated_answers
-from trainables.loop import answer_loss_sum
+from trainables.losses import answer_loss_sum
 from trainables.model import load_model, load_processor
 
 EACH_CLASS = pytest.mark.parametrize("name", CLASSES)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spaces.parts import Slice
 from trainables.optimizer import MasterAdamW
 from trainables.slices import LiveTensor
 
@@ -109,3 +110,38 @@ def test_a_parameter_without_a_gradient_is_left_alone() -> None:
     assert idle.item() == 1.0
     assert busy.item() < 1.0
     assert "exp_avg/idle" not in optimizer.state()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("clip", "expected"), [(0.0, 1.5), (0.5, 0.5)])
+def test_the_pull_to_the_base_by_hand(dtype: torch.dtype, clip: float, expected: float) -> None:
+    """Weight 0.5, from 3 back to 1, adds 0.5 x (3 - 1) to a gradient of 0.5; what is clipped is the sum.
+
+    AdamW's first moment after one step is a tenth of the gradient.
+    """
+    weight = parameter([3.0], dtype)
+    base = {"w": torch.tensor([1.0], dtype=dtype)}
+    optimizer = MasterAdamW(
+        {"w": LiveTensor(weight)}, weight_decay=0.0, max_grad_norm=clip, base=base, l2sp_weight=0.5
+    )
+    for gradient in (0.25, 0.25):  # once a step, however many passes it takes
+        backward(weight, gradient)
+        optimizer.take_gradients()
+    optimizer.step(0.0)
+    assert optimizer.state()["exp_avg/w"].item() == pytest.approx(0.1 * expected, rel=1e-5)
+    assert base["w"].item() == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_base_is_in_the_model_for_a_while(dtype: torch.dtype) -> None:
+    weight = parameter([3.0, 4.0], dtype)
+    live = {"w[a]": LiveTensor(weight, Slice(0, 1, 1, 2))}
+    optimizer = MasterAdamW(
+        live, weight_decay=0.0, max_grad_norm=0.0, base={"w[a]": torch.tensor([9.0], dtype=dtype)}
+    )
+    with optimizer.base_in_model():
+        assert weight.tolist() == [3.0, 9.0]
+    assert weight.tolist() == [3.0, 4.0]
+    with pytest.raises(ZeroDivisionError), optimizer.base_in_model():
+        raise ZeroDivisionError
+    assert weight.tolist() == [3.0, 4.0]

@@ -9,7 +9,7 @@ from tiny_models import IDS, encoded, llava
 from torch import Tensor, nn
 
 from trainables.collate import collate
-from trainables.loop import answer_loss_sum
+from trainables.losses import answer_loss_sum
 from trainables.manifest import build_manifest
 from trainables.parallel import layers_of
 from trainables.recompute import recomputed_activations

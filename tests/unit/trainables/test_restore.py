@@ -17,6 +17,7 @@ from trainables.collate import collate
 from trainables.loop import TrialFailed, fine_tune
 from trainables.manifest import build_manifest
 from trainables.restore import borrowed
+from trainables.trained import trained_manifest
 
 MODEL = llava()
 """One model for all examples, as a worker has one for all its jobs."""
@@ -32,6 +33,7 @@ def everything(model: nn.Module) -> dict[str, Any]:
     tensors = {**model.state_dict(), **buffers}
     return {
         "bits": {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()},
+        "modules": [(name, type(module), sorted(vars(module))) for name, module in model.named_modules()],
         "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
         "gradients": [name for name, p in model.named_parameters() if p.grad is not None],
         "training": [name for name, module in model.named_modules() if module.training],
@@ -51,7 +53,17 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+LORA = {"method": "lora", "lora_rank": 2, "lora_alpha": 4.0, "lora_dropout": 0.2}
+RECIPES = {
+    **{subset: {"subset": subset} for subset in SUBSETS},
+    "lwf": {"subset": "gate_up", "lwf_weight": 1.0},
+    "l2sp": {"subset": "gate_up", "l2sp_weight": 0.1},
+    "lora": {**LORA, "subset": "full", "lora_variant": "lora"},
+    "dora": {**LORA, "subset": "qkv", "lora_variant": "dora", "lwf_weight": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
 @settings(max_examples=6, deadline=None)
 @given(
     learning_rate=st.sampled_from([1e-6, 1e-2, 1e3, 1e38]),
@@ -62,14 +74,14 @@ class Interrupted(Exception):
 @example(learning_rate=1e38, seed=0, steps=3, end="finished")
 @example(learning_rate=1e-2, seed=0, steps=1, end="raised")
 def test_the_base_is_bit_identical_after_any_recipe(
-    subset: str, learning_rate: float, seed: int, steps: int, end: str
+    name: str, learning_rate: float, seed: int, steps: int, end: str
 ) -> None:
     before = everything(MODEL)
-    manifest = build_manifest(MODEL, subset)
-    how = recipe(subset, steps=steps, learning_rate=learning_rate, weight_decay=0.1)
+    how = recipe(**RECIPES[name], steps=steps, learning_rate=learning_rate, weight_decay=0.1)
+    manifest = trained_manifest(MODEL, how)
     try:
         with (
-            borrowed(MODEL, manifest, seed=seed),
+            borrowed(MODEL, manifest, seed=seed) as base,
             closing(
                 fine_tune(
                     MODEL,
@@ -79,6 +91,7 @@ def test_the_base_is_bit_identical_after_any_recipe(
                     seed=seed,
                     rungs=range(1, steps + 1),
                     pad_token_id=IDS["<pad>"],
+                    base=base,
                 )
             ) as run,
         ):
