@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -138,6 +138,12 @@ def recipe(subset: str = "full", *, steps: int = 4, learning_rate: float = 1e-2,
     return Recipe.from_dict(
         {"subset": subset, "steps": steps, "learning_rate": learning_rate, "batch_size": 4, **fields}
     )
+
+
+def adapters(variant: str = "lora") -> dict[str, Any]:
+    """Return the fields of a recipe that trains adapters, strongly enough for a few steps to be seen."""
+    own = {"lora_rank": 4, "lora_alpha": 32.0, "lora_dropout": 0.0, "lora_variant": variant}
+    return {"method": "lora", **own}
 
 
 @cache

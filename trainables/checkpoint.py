@@ -14,10 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from spaces.parts import Slice
 from trainables.files import write_atomically, written_atomically
-from trainables.lora import adapted, merge_adapters
-from trainables.manifest import Adapters, TrainedTensor
+from trainables.manifest import Adapters, TrainableManifest
+from trainables.merging import merge_adapters, shapes_of
 from trainables.peft_files import write_peft_files
 from trainables.safetensors_stream import Checkpoint, write_safetensors
 from trainables.slices import live_tensors
@@ -125,9 +124,8 @@ def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint
         "sha256": sha256,
         **manifest,
     }
-    adapters = _adapters(manifest)
-    if adapters is not None and all(tensor.slice is None for tensor in _tensors(manifest)):
-        write_peft_files(folder, adapters, delta)
+    if manifest["adapters"] is not None and all(tensor["slice"] is None for tensor in manifest["tensors"]):
+        write_peft_files(folder, Adapters.from_dict(manifest["adapters"]), delta)
     write_atomically(folder / MANIFEST_FILE, (json.dumps(description, indent=1) + "\n").encode())
 
 
@@ -143,7 +141,7 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
     """
     try:
         description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        checksum, tensors, adapters = description["sha256"], _tensors(description), _adapters(description)
+        checksum, manifest = description["sha256"], TrainableManifest.from_dict(description)
         content = (folder / DELTA_FILE).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
@@ -153,31 +151,12 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
         delta = load_file(folder / DELTA_FILE)
     except SafetensorError as error:
         raise CheckpointError(f"{folder / DELTA_FILE} is not a safetensors file: {error}") from None
-    modules = {name for name, _ in model.named_modules()}
-    if adapters is not None and (missing := [name for name in adapters.modules if name not in modules]):
-        raise CheckpointError(f"{folder / DELTA_FILE}: the model has no layer {missing[0]!r} to adapt")
-    with adapted(model, adapters):
-        names = {name for name, _ in model.named_parameters()}
-        there = live_tensors(model, (tensor for tensor in tensors if tensor.name in names))
-        for key, tensor in delta.items():
-            if key not in there or there[key].value.shape != tensor.shape:
-                raise CheckpointError(
-                    f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit"
-                )
-    if adapters is not None:
-        merge_adapters(model, adapters, tensors, delta)
-        return
+    shapes = shapes_of(model, manifest)
     for key, tensor in delta.items():
-        there[key].copy_(tensor)
-
-
-def _tensors(description: Mapping[str, Any]) -> list[TrainedTensor]:
-    return [
-        TrainedTensor(each["key"], each["name"], None if each["slice"] is None else Slice(**each["slice"]))
-        for each in description["tensors"]
-    ]
-
-
-def _adapters(description: Mapping[str, Any]) -> Adapters | None:
-    fields = description.get("adapters")
-    return None if fields is None else Adapters.from_dict(fields)
+        if shapes.get(key) != tensor.shape:
+            raise CheckpointError(f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit")
+    if manifest.adapters is not None:
+        merge_adapters(model, manifest, delta)
+        return
+    for key, live in live_tensors(model, manifest.tensors).items():
+        live.copy_(delta[key])

@@ -6,7 +6,7 @@ configuration on the model. Here exactly the named layers are replaced by `peft`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from trainables.manifest import Adapters, TrainedTensor
-from trainables.slices import live_tensors, sliced
+from trainables.slices import sliced
 from trainables.trained import ADAPTER
 
 
@@ -46,27 +46,6 @@ def adapted(
     finally:
         for name, layer in layers.items():
             _put(model, name, layer)
-
-
-def merge_adapters(
-    model: nn.Module, adapters: Adapters, tensors: Iterable[TrainedTensor], values: Mapping[str, Tensor]
-) -> None:
-    """Add trained adapters to the weights of their linear layers, in place.
-
-    In bfloat16 the sum is rounded, so that the merged model's logits differ a little from the adapters'.
-
-    Args:
-        model: The base model.
-        adapters: The adapters.
-        tensors: What was trained of them.
-        values: Key -> trained value, for each of `tensors`.
-    """
-    tensors = tuple(tensors)
-    with adapted(model, adapters, tensors):
-        for key, live in live_tensors(model, tensors).items():
-            live.copy_(values[key])
-        for name in adapters.modules:
-            model.get_submodule(name).merge()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spaces.points import Identity, Interpolation, Pruning, Soup, Transform
 from trainables.checkpoint import PARAMETER, CheckpointError
 from trainables.manifest import TrainableManifest, TrainedParameter, TrainedTensor
+from trainables.merging import MergedWeights, merged_manifest, shapes_of
 from trainables.parallel import full_tensor, laid_out_like
 from trainables.safetensors_stream import Checkpoint
 from trainables.slices import live_tensors, sliced
@@ -132,51 +133,55 @@ def _without_overlap(same_name: list[TrainedParameter]) -> list[TrainedParameter
     return [replace(whole, slice=None, count=count, bytes=whole.bytes // whole.count * count)]
 
 
-def open_weights(model: nn.Module, weights: TrainedWeights) -> Checkpoint:
+def open_weights(model: nn.Module, weights: TrainedWeights) -> tuple[TrainableManifest, Mapping[str, Tensor]]:
     """Open a trial's weights; nothing of the model is changed.
+
+    Returns:
+        What they are of the model's own parameters, and their tensors, each read when it is asked for. For a
+        trial that trained adapters these are the weights that they make.
 
     Raises:
         CheckpointError: The file is missing, no safetensors file, or its tensors do not fit the model.
     """
-    path = Path(weights.path)
+    path, manifest = Path(weights.path), weights.manifest
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} is missing")
     try:
         checkpoint = Checkpoint(path)
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for tensor in weights.manifest.tensors:
+    shapes = shapes_of(model, manifest)
+    for tensor in manifest.tensors:
         name = PARAMETER + tensor.key
         if name not in checkpoint:
             raise CheckpointError(f"checkpoint {path} lacks {tensor.key!r}, which its trial trained")
-        found = checkpoint.shape(name)
-        if tensor.name not in shapes:
+        if tensor.key not in shapes:
             raise CheckpointError(f"checkpoint {path} does not fit: the model has no {tensor.name!r}")
-        whole = torch.empty(shapes[tensor.name], device="meta")
-        if (wanted := tuple(sliced(whole, tensor.slice).shape)) != found:
+        if (wanted := tuple(shapes[tensor.key])) != (found := checkpoint.shape(name)):
             raise CheckpointError(
                 f"checkpoint {path} does not fit: {tensor.key!r} is {list(found)}, the model's {list(wanted)}"
             )
-    return checkpoint
+    if manifest.adapters is None:
+        return manifest, checkpoint
+    return merged_manifest(model, manifest), MergedWeights(model, manifest, checkpoint, prefix=PARAMETER)
 
 
 @torch.no_grad()
 def apply_point(
     model: nn.Module,
     transform: Transform,
-    members: Sequence[tuple[TrainedWeights, Mapping[str, Tensor]]],
+    members: Sequence[tuple[TrainableManifest, Mapping[str, Tensor]]],
 ) -> None:
     """Turn the base into a point, in place; every process of a sharded model must do it.
 
     Args:
         model: The base.
         transform: What to do.
-        members: The trained weights that the point is made of, and their open checkpoints.
+        members: What `open_weights` returned for each of the trials that the point is made of.
     """
-    union = point_manifest([weights.manifest for weights, _ in members]).tensors
+    union = point_manifest([manifest for manifest, _ in members]).tensors
     live = live_tensors(model, union)
-    own = [_by_name(weights.manifest.tensors) for weights, _ in members]
+    own = [_by_name(manifest.tensors) for manifest, _ in members]
     for tensor in union:
         target = live[tensor.key]
         whole = full_tensor(target.parameter.detach())

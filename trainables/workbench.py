@@ -37,7 +37,6 @@ from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
 from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
 from trainables.restore import borrowed
-from trainables.safetensors_stream import Checkpoint
 from trainables.slices import live_tensors
 from trainables.trained import trained_manifest
 
@@ -156,7 +155,7 @@ class Workbench:
 
     def _point_job(self, job: PointJob) -> Iterator[Report]:
         members = self._opened(job.members)
-        manifest = point_manifest([weights.manifest for weights in job.members])
+        manifest = point_manifest([own for own, _ in members])
         if job.write_to is None:
             self._prepare_to_measure()
         began = time.perf_counter()
@@ -172,14 +171,18 @@ class Workbench:
         if job.write_to is not None:
             yield Report(step=job.point.step, done=True, checkpoint=written, manifest=manifest.to_dict())
             return
+        # Of adapters as many were trained as they have, not as their layers' weights have.
+        trained = job.members[0].manifest if len(job.members) == 1 else manifest
         metrics = {
             **drift,
-            "cost/trainable_parameters": float(manifest.count),
+            "cost/trainable_parameters": float(trained.count),
             **self._cost(0.0, time.perf_counter() - began),
         }
         yield Report(step=job.point.step, done=True, evaluations=evaluations, metrics=metrics)
 
-    def _opened(self, members: Sequence[TrainedWeights]) -> list[tuple[TrainedWeights, Checkpoint]]:
+    def _opened(
+        self, members: Sequence[TrainedWeights]
+    ) -> list[tuple[TrainableManifest, Mapping[str, Tensor]]]:
         """Open trained weights; what any rank can't open fails the job on all of them alike.
 
         Raises:
@@ -187,7 +190,7 @@ class Workbench:
         """
         opened, error = [], None
         try:
-            opened = [(weights, open_weights(self.model, weights)) for weights in members]
+            opened = [open_weights(self.model, weights) for weights in members]
         except CheckpointError as failure:
             error = str(failure)
         if errors := [each for each in self._from_all(error) if each is not None]:

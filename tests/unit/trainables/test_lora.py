@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from spaces.recipe import Recipe
 from trainables.collate import Batch, collate
 from trainables.loop import Progress, fine_tune
-from trainables.lora import adapted, adapter_dropout, merge_adapters, peft_config
+from trainables.lora import adapted, adapter_dropout, peft_config
 from trainables.losses import answer_loss_sum
 from trainables.manifest import TrainableManifest, build_manifest
+from trainables.merging import merge_adapters, merged_manifest
 from trainables.restore import borrowed
 from trainables.slices import sliced
 from trainables.trained import trained_manifest
@@ -147,7 +148,7 @@ def test_merged_adapters_are_the_tuned_model(variant: str) -> None:
     base = logits(model)
     manifest, values, expected, _ = tuned(model, lora("sa_gate_up", variant=variant))
     assert manifest.adapters is not None
-    merge_adapters(model, manifest.adapters, manifest.tensors, values)
+    merge_adapters(model, manifest, values)
     torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
     assert (expected - base).abs().max() > 1e-3
     frozen = set(build_manifest(model, "full").names) - {f"{m}.weight" for m in manifest.adapters.modules}
@@ -178,12 +179,13 @@ def test_a_step_changes_weights_of_the_subset_and_no_others(name: str, subset: s
     with borrowed(model, manifest, seed=0):
         (last,) = fine_tune(model, manifest, how, data, seed=0, rungs=(2,), pad_token_id=FAMILY_PAD)
         values = {tensor.key: last.state[f"parameter/{tensor.key}"].clone() for tensor in manifest.tensors}
-    merge_adapters(model, manifest.adapters, manifest.tensors, values)
+    merge_adapters(model, manifest, values)
     own = {key: torch.zeros_like(parameter, dtype=torch.bool) for key, parameter in before.items()}
     modules = {f"{module}.weight" for module in manifest.adapters.modules}
-    for tensor in build_manifest(model, subset).tensors:
-        if tensor.name in modules:
-            sliced(own[tensor.name], tensor.slice).fill_(True)
+    plain = [tensor for tensor in build_manifest(model, subset).tensors if tensor.name in modules]
+    assert list(merged_manifest(model, manifest).tensors) == plain
+    for tensor in plain:
+        sliced(own[tensor.name], tensor.slice).fill_(True)
     for key, parameter in model.named_parameters():
         assert torch.equal(parameter[~own[key]], before[key][~own[key]]), key
         if key in modules:
@@ -256,7 +258,7 @@ def test_merging_by_hand() -> None:
     manifest, values, _, _ = tuned(llava(), lora())
     assert manifest.adapters is not None
     merged, base = llava(), llava()
-    merge_adapters(merged, manifest.adapters, manifest.tensors, values)
+    merge_adapters(merged, manifest, values)
     for module in manifest.adapters.modules:
         a, b = (values[f"{module}.lora_{letter}.default.weight"] for letter in "AB")
         expected = base.get_parameter(f"{module}.weight") + 4 * b @ a

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import assert_is_base, llava, save_llava, setup, train_job
+from tiny_models import adapters, assert_is_base, llava, save_llava, setup, train_job
 
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from trainables.checkpoint import apply_delta, export_delta
 from trainables.jobs import EvaluateJob, PointJob, Report
 from trainables.loop import TrialFailed
 from trainables.manifest import TrainableManifest
+from trainables.merging import merge_adapters
 from trainables.points import TrainedWeights
 from trainables.workbench import Workbench
 
@@ -38,10 +39,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 @pytest.fixture(scope="module")
 def trained(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
-    """One trial of each subset; both rungs are kept."""
+    """One trial of each subset, and one of adapters; both rungs are kept."""
     found = {}
-    for subset in SUBSETS:
-        job = train_job(tmp_path_factory.mktemp("trials") / subset, subset)
+    for name, fields in {**{subset: {} for subset in SUBSETS}, "adapters": adapters("dora")}.items():
+        subset = name if name in SUBSETS else "sa_proj"
+        job = train_job(tmp_path_factory.mktemp("trials") / name, subset, **fields)
         first, last = bench.run(dataclasses.replace(job, keep_rungs=True))
         assert first.manifest is not None
         manifest = TrainableManifest.from_dict(json.loads(json.dumps(first.manifest)))
@@ -50,7 +52,7 @@ def trained(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> dict[
             for report in (first, last)
             if report.checkpoint is not None
         )
-        found[subset] = Trained(last, (early, late))
+        found[name] = Trained(last, (early, late))
     return found
 
 
@@ -127,6 +129,34 @@ def test_a_soup_averages_over_the_union_of_what_its_members_trained(
         torch.testing.assert_close(written[name], middle)
     assert report.manifest is not None
     assert report.manifest["subset"] == "sa_proj, gate_up"
+
+
+def test_a_point_of_adapters_is_of_the_weights_that_they_make(
+    bench: Workbench, trained: dict[str, Trained], tmp_path: Path
+) -> None:
+    own = trained["adapters"]
+    merged = run(bench, Identity(), own.weights[1])
+    assert merged.evaluations == own.last.evaluations
+    for name in ("drift/kl_target", "drift/kl_held_out", "cost/trainable_parameters"):
+        assert merged.metrics[name] == pytest.approx(own.last.metrics[name], rel=1e-3)
+    path = tmp_path / "half"
+    half = run(bench, Interpolation(0.5), own.weights[1], write_to=path)
+    assert half.manifest is not None
+    assert (half.manifest["method"], half.manifest["subset"]) == ("selective", "sa_proj")
+    export_delta(path, half.manifest, "base", tmp_path / "selected")
+    base, model, whole = llava(), llava(), llava()
+    apply_delta(model, tmp_path / "selected")
+    merge_adapters(whole, own.weights[1].manifest, values_of(own.weights[1].path))
+    for name, tensor in model.state_dict().items():
+        middle = (base.state_dict()[name] + whole.state_dict()[name]) / 2
+        torch.testing.assert_close(tensor, middle, rtol=1e-5, atol=1e-6)
+    mixed = [trained["sa_proj"].weights[1], own.weights[1]]
+    report = run(bench, Soup((Member(0, 6), Member(1, 6))), *mixed)
+    assert report.metrics["drift/kl_target"] > 0
+
+
+def values_of(path: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("parameter/"): tensor for name, tensor in load_file(path).items()}
 
 
 @pytest.mark.parametrize("transform", [Interpolation(0.5), Pruning(0.3), Soup((Member(0, 6), Member(1, 6)))])

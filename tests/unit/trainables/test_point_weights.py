@@ -195,7 +195,7 @@ def weights(folder: Path, changes: Mapping[str, float], *parts: str) -> TrainedW
 
 def made(transform: Transform, *members: TrainedWeights) -> Toy:
     model = Toy()
-    apply_point(model, transform, [(each, open_weights(model, each)) for each in members])
+    apply_point(model, transform, [open_weights(model, each) for each in members])
     return model
 
 

@@ -5,15 +5,18 @@ import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import (
+    adapters,
     assert_is_base,
     encoder,
     llava,
     measured,
+    samples,
     save_llama,
     save_llava,
     setup,
@@ -91,18 +94,27 @@ def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Pat
     assert all(name.startswith("parameter/") for name in load_file(last.checkpoint.path))
 
 
-@pytest.mark.parametrize("subset", ["full", "sa_proj", "vision_projector"])
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"subset": "full"},
+    "sa_proj": {"subset": "sa_proj", "lwf_weight": 0.5, "l2sp_weight": 0.1},
+    "vision_projector": {"subset": "vision_projector"},
+    "adapters": {"subset": "llm", **adapters("dora"), "lora_dropout": 0.1, "lwf_weight": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_used_workbench_measures_what_a_fresh_one_does(
-    used: Workbench, prepared: WorkerSetup, subset: str, tmp_path: Path
+    used: Workbench, prepared: WorkerSetup, name: str, tmp_path: Path
 ) -> None:
     with closing(used.run(train_job(tmp_path / "stopped", "llm", learning_rate=1.0))) as stopped:
         next(stopped)
     with pytest.raises(TrialFailed):
         list(used.run(train_job(tmp_path / "failed", learning_rate=1e38)))
     list(used.run(train_job(tmp_path / "other", "mlp")))
+    list(used.run(train_job(tmp_path / "adapted", "sa_proj", **adapters())))
     assert_is_base(used.model)
-    again = list(used.run(train_job(tmp_path / "again", subset)))
-    fresh = list(Workbench(prepared).run(train_job(tmp_path / "fresh", subset)))
+    again = list(used.run(train_job(tmp_path / "again", **METHODS[name])))
+    fresh = list(Workbench(prepared).run(train_job(tmp_path / "fresh", **METHODS[name])))
     assert measured(again) == measured(fresh)
     names = [Path(reports[-1].checkpoint.path) for reports in (again, fresh) if reports[-1].checkpoint]
     one, other = map(load_file, names)
@@ -160,12 +172,13 @@ def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path:
     assert_is_base(used.model)
 
 
-@pytest.mark.parametrize("subset", ["full", "gate_up"])
+@pytest.mark.parametrize("subset", ["full", "gate_up", "llm"])
 def test_selected_weights_reproduce_the_reported_scores(
     used: Workbench, base: Path, prepared: WorkerSetup, subset: str, tmp_path: Path
 ) -> None:
-    report = list(used.run(train_job(tmp_path / "trial", subset, rungs=(3, 7))))[-1]
-    first = next(iter(used.run(train_job(tmp_path / "twin", subset, rungs=(3, 7)))))
+    fields = adapters() if subset == "llm" else {}
+    report = list(used.run(train_job(tmp_path / "trial", subset, rungs=(3, 7), **fields)))[-1]
+    first = next(iter(used.run(train_job(tmp_path / "twin", subset, rungs=(3, 7), **fields))))
     assert report.checkpoint is not None
     assert first.manifest is not None
     export_delta(Path(report.checkpoint.path), first.manifest, "base", tmp_path / "selected")
@@ -182,6 +195,16 @@ def test_selected_weights_reproduce_the_reported_scores(
     assert description["trained"] == sum(
         t.numel() for t in load_file(tmp_path / "selected" / "delta.safetensors").values()
     )
+
+
+def test_replayed_samples_are_trained_on(prepared: WorkerSetup, used: Workbench, tmp_path: Path) -> None:
+    replayed = replace(prepared, replay=samples("replayed", 3, answers=("no",)))
+    job = train_job(tmp_path / "trial", replay_ratio=0.5, rungs=(2,))
+    (report,) = Workbench(replayed).run(job)
+    (plain,) = used.run(train_job(tmp_path / "plain", rungs=(2,)))
+    assert report.metrics["train/loss"] != plain.metrics["train/loss"]
+    with pytest.raises(ValueError, match="no samples for replay"):
+        list(used.run(job))
 
 
 def test_a_metric_that_generates_runs_through_training_too(base: Path, tmp_path: Path) -> None:
