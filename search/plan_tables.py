@@ -17,7 +17,7 @@ def plan_tables(plan: Mapping[str, Any]) -> tuple[Table, Table, Table]:
 
 def _matched(plan: Mapping[str, Any]) -> Table:
     table = _table("subset")
-    for heading in ("layers of", "role"):
+    for heading in ("layers", "role"):
         table.add_column(heading, no_wrap=True)
     table.add_column("elements", justify="right", no_wrap=True)
     table.add_column("tensors")
