@@ -59,7 +59,7 @@ def prepare(config: StudyConfig) -> Prepared:
             roles=config.model.role_map,
         ),
         outline=outline,
-        model_fingerprint=_fingerprint(config),
+        model_fingerprint=_checked_fingerprint(config),
         data_fingerprints=fingerprints((*tasks, *replay)),
     )
 
@@ -146,10 +146,11 @@ def with_gpu_memory(nodes: Sequence[Node], gib: float | None) -> list[Node]:
     return [replace(node, gpu_memory=int(gib * GIB) if node.gpus else None) for node in nodes]
 
 
-def _fingerprint(config: StudyConfig) -> str:
-    from trainables.model import model_fingerprint
+def _checked_fingerprint(config: StudyConfig) -> str:
+    from trainables.model import check_weights, model_fingerprint
 
     try:
+        check_weights(config.model.path)
         return model_fingerprint(config.model.path)
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import nn
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils.logging import is_progress_bar_enabled
 
 from spaces.role_map import RoleMap
 from trainables import tiny
@@ -63,15 +66,21 @@ def load_model(
     Raises:
         ModelError: There is no such model, or its weights are missing, damaged or of other shapes.
     """
-    config = load_config(path)
-    try:
-        model: nn.Module = _auto_class(config).from_pretrained(
-            model_source(path), dtype=dtype, low_cpu_mem_usage=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+    model = _from_pretrained(path, dtype=dtype, low_cpu_mem_usage=True)
     setattr(model, OWN_ROLES, roles)
     return model.to(device).eval().requires_grad_(False)
+
+
+def check_weights(path: str) -> None:
+    """Check that a local model's weights are those that its configuration asks for, without reading them.
+
+    A hub model's are checked once a worker has loaded them.
+
+    Raises:
+        ModelError: As for `load_model`.
+    """
+    if Path(model_source(path)).is_dir():
+        _from_pretrained(path, device_map="meta")
 
 
 def load_skeleton(path: str, *, dtype: torch.dtype, roles: RoleMap | None = None) -> nn.Module:
@@ -133,6 +142,44 @@ def model_fingerprint(path: str) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _from_pretrained(path: str, **options: Any) -> nn.Module:
+    config = load_config(path)
+    try:
+        with _quiet():
+            # What does not fit is named below; transformers would draw missing weights by chance.
+            model, found = _auto_class(config).from_pretrained(
+                model_source(path), output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+    missing = sorted(found["missing_keys"])
+    wrong = [
+        f"{name} is {list(stored)} in the file and {list(wanted)} by the configuration"
+        for name, stored, wanted in sorted(found["mismatched_keys"])
+    ]
+    if problems := [*wrong, *(f"{name} is missing" for name in missing)]:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(
+            f"model {path!r} can't be loaded: its weights do not fit: {'; '.join(problems[:3])}{more}"
+        )
+    loaded: nn.Module = model
+    return loaded
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from telling on the terminal what a `ModelError` says."""
+    verbosity, bars = transformers.utils.logging.get_verbosity(), is_progress_bar_enabled()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
 
 
 def _auto_class(config: Any) -> Any:

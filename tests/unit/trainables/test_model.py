@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import llava, save_llama, save_llava
+from safetensors.torch import load_file, save_file
+from tiny_models import llama, llava, save_llama, save_llava
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
 from trainables.manifest import build_manifest
 from trainables.model import (
     ModelError,
+    check_weights,
     load_config,
     load_model,
     load_processor,
@@ -72,6 +75,57 @@ def test_missing_and_damaged_weights_are_reported(tmp_path: Path) -> None:
     (path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"llava' can't be loaded"):
         load_model(str(path), dtype=torch.float32)
+
+
+class TestWeightsThatDoNotFit:
+    """Transformers would draw by chance what a file lacks, and say so on the terminal alone."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return save_llama(tmp_path / "llama") / "model.safetensors"
+
+    @staticmethod
+    def change(file: Path, name: str, tensor: torch.Tensor | None) -> None:
+        weights = load_file(file)
+        del weights[name]
+        if tensor is not None:
+            weights[name] = tensor
+        save_file(weights, file, metadata={"format": "pt"})
+
+    @pytest.mark.parametrize(
+        "load", [check_weights, lambda path: load_model(path, dtype=torch.float32)], ids=["check", "load"]
+    )
+    @pytest.mark.parametrize(
+        ("tensor", "told"),
+        [
+            (None, r"its weights do not fit: model\.layers\.1\.mlp\.up_proj\.weight is missing$"),
+            (torch.zeros(25, 16), r"up_proj\.weight is \[25, 16\] in the file and \[24, 16\] by the conf"),
+        ],
+    )
+    def test_are_named(
+        self, file: Path, capfd: pytest.CaptureFixture[str], load: Any, tensor: Any, told: str
+    ) -> None:
+        self.change(file, "model.layers.1.mlp.up_proj.weight", tensor)
+        with pytest.raises(ModelError, match=told):
+            load(str(file.parent))
+        assert capfd.readouterr() == ("", "")
+
+    def test_what_fits_passes_unread(self, file: Path) -> None:
+        check_weights(str(file.parent))
+        check_weights("tiny-llava")
+
+    def test_a_tied_head_is_not_missing(self, tmp_path: Path) -> None:
+        model = llama()
+        config = type(model.config)(**{**model.config.to_dict(), "tie_word_embeddings": True})
+        tied = LlamaForCausalLM(config)
+        tied.save_pretrained(tmp_path)
+        assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+        check_weights(str(tmp_path))
+
+    def test_what_nothing_asks_for_is_left_alone(self, file: Path) -> None:
+        weights = load_file(file) | {"another.head": torch.zeros(2)}
+        save_file(weights, file, metadata={"format": "pt"})
+        check_weights(str(file.parent))
 
 
 def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
