@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, NamedTuple
 
+from spaces.families import numbers_of
 from trainables.batches import DataOrder
 from trainables.collate import EncodedSample
 from trainables.manifest import TrainableManifest, TrainedParameter
@@ -53,6 +54,7 @@ PLACES: Final = {
     "mlp.down": (_LANGUAGE, 5),
     "head": (_HEAD, 1),
 }
+_NORM_STAGE, _MLP_STAGE = PLACES["norm"][1], PLACES["mlp.up"][1]
 # Roles whose matrices run one after the other, in the model's order.
 _SERIAL: Final = {"projector", "vision.mlp"}
 # But these run side by side, before the others of their layer.
@@ -119,16 +121,19 @@ class TrainingFlops:
         recomputed: bool = False,
     ) -> None:
         names = {(p.name, p.role) for p in trained.parameters}
+        language = numbers_of(config)
+        experts = language.get("num_experts_per_tok")
+        self._parallel = bool(language.get("use_parallel_residual"))
         self._layout = VisionLayout.of(config, parameters.names)
         adapters = list(_adapter_products(parameters, trained)) if trained.adapters else []
-        self._products = [*_products(parameters, names, self._layout), *adapters]
+        self._products = [*_products(parameters, set(trained.names), self._layout, experts), *adapters]
         own = (_depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names)
         self._trained = sorted([*own, *(product.depth for product in adapters)])
         self._recomputed = recomputed
         self._distilled = trained.distilled
         self._last = _last_of_layers(self._products) if recomputed else {}
         # Layers that need the result of their last product again.
-        self._whole = {_depth(p, 0)[:2] for p in parameters.parameters if p.name.endswith(_AFTER_LAST)}
+        self._whole = {_depth(p, 0)[:2] for p in parameters.parameters if _goes_on_after_last(p)}
         self.per_positions = cache(self._count)
 
     def per_sample(self, sample: EncodedSample) -> int:
@@ -149,13 +154,24 @@ class TrainingFlops:
                 continue
             if product.trained:
                 total += forward
-            if lowest < product.depth:
+            if self._passes_on(product, used):
                 total += 2 * forward if product.quadratic else forward
             if self._recomputed and product.depth.layer >= 0 and lowest <= self._last[_layer(product)]:
                 # Seldom does a layer need the result of its last product again.
                 needed = product.depth < self._last[_layer(product)] or _layer(product) in self._whole
                 total += forward if needed else 0
         return total
+
+    def _passes_on(self, product: _Product, trained: Sequence[Depth]) -> bool:
+        """Return whether a gradient goes through a product to something trained; `trained` rises."""
+        depth = product.depth
+        if not self._parallel or depth.part != _LANGUAGE or depth.stage < _MLP_STAGE:
+            return trained[0] < depth
+        # Attention and MLP of a layer run side by side.
+        return any(
+            other < depth and not (other[:2] == depth[:2] and _NORM_STAGE < other.stage < _MLP_STAGE)
+            for other in trained
+        )
 
 
 def flops_of_steps(
@@ -175,7 +191,7 @@ def flops_of_steps(
 
 
 def _products(
-    parameters: TrainableManifest, trained: set[tuple[str, str]], layout: VisionLayout | None
+    parameters: TrainableManifest, trained: set[str], layout: VisionLayout | None, chosen_experts: int | None
 ) -> list[_Product]:
     found: list[_Product] = []
     attentions: dict[tuple[int, int], _Product] = {}
@@ -186,9 +202,13 @@ def _products(
         if p.role == "embed":
             table = p
         # Tables of words and of positions are looked up.
-        if len(p.shape) < 2 or (p.role in {"embed", "position", "vision.embed"} and not convolution):
+        if not _is_matrix(p) or (p.role in {"embed", "position", "vision.embed"} and not convolution):
             continue
-        found.append(_Product(depth, p.count, trained=(p.name, p.role) in trained, convolution=convolution))
+        size = p.count
+        if _is_of_experts(p) and chosen_experts is not None:
+            size = size // p.shape[0] * chosen_experts
+        # The gradient of a parameter is whole, though a slice of it alone may be trained.
+        found.append(_Product(depth, size, trained=p.name in trained, convolution=convolution))
         if p.role in _ATTENTION_ENDS and depth.layer >= 0:
             # It comes after queries, keys and values, and before what ends the attention.
             after = Depth(depth.part, depth.layer, PLACES["attn.q"][1], 1)
@@ -203,7 +223,7 @@ def _products(
             )
     if table is not None and not any(p.role == "head" for p in parameters.parameters):
         # The head is the table of words, transposed.
-        found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=(table.name, table.role) in trained))
+        found.append(_Product(Depth(_HEAD, -1, 1), table.count, trained=table.name in trained))
     return [*found, *attentions.values()]
 
 
@@ -245,6 +265,20 @@ def _last_of_layers(products: list[_Product]) -> dict[tuple[int, int], Depth]:
         key = _layer(product)
         last[key] = max(last.get(key, product.depth), product.depth)
     return last
+
+
+def _is_matrix(parameter: TrainedParameter) -> bool:
+    # Experts have biases of two dimensions.
+    return len(parameter.shape) > 1 and not parameter.name.endswith("bias")
+
+
+def _is_of_experts(parameter: TrainedParameter) -> bool:
+    return parameter.role.startswith("mlp.") and len(parameter.shape) > 2
+
+
+def _goes_on_after_last(parameter: TrainedParameter) -> bool:
+    """Return whether it works on what the last product of its layer gives, as a router's weights do."""
+    return parameter.name.endswith(_AFTER_LAST) or parameter.role == "mlp.router"
 
 
 def _is_convolution(parameter: TrainedParameter) -> bool:
