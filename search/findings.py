@@ -13,11 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from search import wording
+from search.labels import approach_label, approach_sentence, group_label
 from search.results import Rung, StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
 _EDGE = 0.1
 """Share of the logarithmic range of learning rates that counts as the edge."""
+_NAMED = 12
+"""Groups that a sentence names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +49,11 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SubsetBest:
-    """What one subset reached at its own best learning rate.
+class GroupBest:
+    """What one group of recipes reached at its own best learning rate.
 
     Attributes:
-        subset: Name of the subset.
+        group: Subset, layer range and method of its recipes; see `labels.group_label`.
         best: Its complete trial with the highest score, feasible ones first; None if none completed.
         feasible: Whether `best` keeps the bound on forgetting.
         complete: Number of its complete trials.
@@ -58,7 +61,7 @@ class SubsetBest:
         edge: `lower` or `upper` where the best rate lies near that end of the searched interval, else None.
     """
 
-    subset: str
+    group: str
     best: TrialResult | None
     feasible: bool
     complete: int
@@ -126,17 +129,26 @@ def shown_trial(selection: Selection) -> TrialResult | None:
     return next(iter((*selection.ranking[:1], *selection.infeasible[:1])), None)
 
 
-def subset_bests(record: StudyRecord, selection: Selection) -> tuple[SubsetBest, ...]:
-    """Return each subset at its own best rate: feasible ones by score, then infeasible, then unfinished."""
+def group_bests(record: StudyRecord, selection: Selection) -> tuple[GroupBest, ...]:
+    """Return each group at its own best rate: feasible ones by score, then infeasible, then unfinished.
+
+    A group is what shares subset, layer range and method; of a subset that no trial tried there is one row.
+    """
     feasible = {trial.number for trial in selection.ranking}
+    tried: dict[str, list[TrialResult]] = {}
+    for trial in record.trials:
+        tried.setdefault(group_label(trial.recipe), []).append(trial)
+    subsets = {trial.recipe.subset for trial in record.trials}
+    untried: dict[str, list[TrialResult]] = {
+        subset: [] for subset in record.config.space.subsets if subset not in subsets
+    }
     rows = []
-    for subset in dict.fromkeys((*record.config.space.subsets, *(t.recipe.subset for t in record.trials))):
-        trials = [trial for trial in record.trials if trial.recipe.subset == subset]
+    for group, trials in {**tried, **untried}.items():
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
         best = max(complete, key=lambda t: (t.number in feasible, t.last.score.score), default=None)
         rows.append(
-            SubsetBest(
-                subset=subset,
+            GroupBest(
+                group=group,
                 best=best,
                 feasible=best is not None and best.number in feasible,
                 complete=len(complete),
@@ -144,16 +156,15 @@ def subset_bests(record: StudyRecord, selection: Selection) -> tuple[SubsetBest,
                 edge=rate_edge(record, best) if best else None,
             )
         )
-    return tuple(sorted(rows, key=_subset_order))
+    return tuple(sorted(rows, key=_group_order))
 
 
 def rate_edge(record: StudyRecord, trial: TrialResult) -> str | None:
-    """Say near which end of its subset's bounds a trial's learning rate lies: `lower`, `upper` or None."""
-    space = record.config.space
-    low, high = space.learning_rate_of.get(trial.recipe.subset, space.learning_rate)
-    if low == high:
+    """Say near which end of its bounds a trial's learning rate lies: `lower`, `upper` or None."""
+    bounds = record.config.recipe_space().bounds(trial.recipe.subset, trial.recipe.method)
+    if bounds.low == bounds.high:
         return None
-    place = math.log(trial.recipe.learning_rate / low) / math.log(high / low)
+    place = math.log(trial.recipe.learning_rate / bounds.low) / math.log(bounds.high / bounds.low)
     if place < _EDGE:
         return "lower"
     return "upper" if place > 1 - _EDGE else None
@@ -197,14 +208,15 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
     if winner is not None and (edge := rate_edge(record, winner)):
         notes.append(
             f"The selected learning rate lies at the {edge} end of the interval searched for "
-            f"{winner.recipe.subset}: a better one may lie beyond it."
+            f"{group_label(winner.recipe)}: a better one may lie beyond it."
         )
-    rows = [row for row in subset_bests(record, selection) if row.complete < 2]
+    rows = [row for row in group_bests(record, selection) if row.complete < 2]
     if complete and rows and len(record.trials) > 1:
-        names = ", ".join(f"{row.subset} ({row.complete})" for row in rows)
+        names = ", ".join(f"{row.group} ({row.complete})" for row in rows[:_NAMED])
+        others = f" and {len(rows) - _NAMED} others" if len(rows) > _NAMED else ""
         notes.append(
-            f"Too few trials completed to call a learning rate the best for: {names}. "
-            "Such a subset may be better than it looks here."
+            f"Too few trials completed to call a learning rate the best for: {names}{others}. "
+            "Each of them may be better than it looks here."
         )
     if complete:
         notes.append(
@@ -223,7 +235,7 @@ def _verdict(record: StudyRecord, selection: Selection) -> str:
     targets = "on the target" if len(record.objective.targets) == 1 else "on average over the targets"
     gain = with_stderr(rung.score.target_gain, gain_stderr(record, rung))
     return (
-        f"Train {recipe.subset} with a learning rate of {wording.rate(recipe.learning_rate)} for "
+        f"Train {approach_sentence(recipe)} with a learning rate of {wording.rate(recipe.learning_rate)} for "
         f"{wording.counted(recipe.steps, 'step')}. Over the base model it gains {gain} points {targets} "
         f"({_sizes(row.n for row in changes(record, rung) if row.target)}) and {_forgetting(record, rung)}, "
         f"a score of {wording.points(rung.score.score)}."
@@ -255,7 +267,7 @@ def _runner_up(record: StudyRecord, selection: Selection) -> str:
     lead = winner.last.score.score - second.last.score.score
     error = score_stderr(record, winner.last)
     text = (
-        f"The runner-up, trial {second.number} ({second.recipe.subset} at "
+        f"The runner-up, trial {second.number} ({approach_label(second.recipe)} at "
         f"{wording.rate(second.recipe.learning_rate)}), scored {wording.points(second.last.score.score)}"
     )
     if lead == 0:
@@ -271,16 +283,16 @@ def _runner_up(record: StudyRecord, selection: Selection) -> str:
 
 
 def _subsets(record: StudyRecord, selection: Selection) -> str:
-    rows = [row for row in subset_bests(record, selection) if row.best is not None]
+    rows = [row for row in group_bests(record, selection) if row.best is not None]
     if len(rows) < 2:
         return ""
     parts = [
-        f"{row.subset} {wording.points(row.best.last.score.score)}"
-        + ("" if row.feasible else " (infeasible)")
-        for row in rows
+        f"{row.group} {wording.points(row.best.last.score.score)}" + ("" if row.feasible else " (infeasible)")
+        for row in rows[:_NAMED]
         if row.best is not None
     ]
-    return f"Each subset at the best of its own learning rates: {', '.join(parts)}."
+    which = "Each subset" if len(rows) <= _NAMED else f"The best {_NAMED} of {len(rows)}, each"
+    return f"{which} at the best of its own learning rates: {', '.join(parts)}."
 
 
 def with_stderr(value: float, stderr: float, *, signed: bool = True) -> str:
@@ -300,6 +312,6 @@ def _stderr_of_mean(stderrs: Iterable[float]) -> float:
     return math.hypot(*found) / len(found)
 
 
-def _subset_order(row: SubsetBest) -> tuple[bool, bool, float, str]:
+def _group_order(row: GroupBest) -> tuple[bool, bool, float, str]:
     score = row.best.last.score.score if row.best else 0.0
-    return (row.best is None, not row.feasible, -score, row.subset)
+    return (row.best is None, not row.feasible, -score, row.group)

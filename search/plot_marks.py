@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +13,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from search import plot_theme, wording
+from search.labels import approach_label, group_label
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
@@ -123,7 +125,22 @@ def escaped(text: str) -> str:
 
 def short_name(trial: TrialResult) -> str:
     """Name a recipe by what sets it apart: `gate_up 3.1e-4`."""
-    return f"{escaped(trial.recipe.subset)} {wording.rate(trial.recipe.learning_rate)}"
+    return f"{escaped(approach_label(trial.recipe))} {wording.rate(trial.recipe.learning_rate)}"
+
+
+def group_name(trial: TrialResult) -> str:
+    """Name a recipe by its group and rate, in as few words as a place in a plot has room for."""
+    return f"{escaped(group_label(trial.recipe))} {wording.rate(trial.recipe.learning_rate)}"
+
+
+def in_lines(text: str, width: int = 20) -> str:
+    """Break an escaped text at blanks and behind `+` into lines of some width, as plotly writes them."""
+    lines = [""]
+    for piece in re.findall(r" +|[^ +]+\+?|\+", text):
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return "<br>".join(line.rstrip() for line in lines)
 
 
 def heading(trial: TrialResult) -> str:

@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from search import plot_theme, wording
-from search.findings import changes, subset_bests
+from search.findings import changes, group_bests
+from search.labels import group_label
 from search.plot_marks import (
     MARKERS,
     Outcome,
@@ -22,11 +23,12 @@ from search.plot_marks import (
     by_outcome,
     escaped,
     finish,
+    group_name,
     heading,
+    in_lines,
     metric_of,
     one_legend_entry_a_name,
     score_of,
-    short_name,
     spent_seconds,
 )
 from search.results import Rung, StudyRecord, TrialResult
@@ -35,6 +37,7 @@ from search.trade_off import trade_off
 
 # More would say no more, and take a browser seconds.
 _BACKGROUND: Final = 150  # trials of other subsets in a panel, for orientation alone
+_PANELS: Final = 12  # groups of recipes that have a panel of their own
 _LINES: Final = 40  # trials of an outcome whose course is drawn
 
 
@@ -45,28 +48,29 @@ def study_plots(record: StudyRecord, selection: Selection) -> tuple[Plot, ...]:
 
 
 def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
-    """Score over the learning rate, one panel a subset; the others' trials stay in grey."""
+    """Score over the learning rate, one panel a group of recipes; the others' trials stay in grey."""
     groups = by_outcome(record, selection)
     trials = [trial for group in groups.values() for trial in group]
     if not trials:
         return None
-    tried = {trial.recipe.subset for trial in trials}
-    subsets = [row.subset for row in subset_bests(record, selection) if row.subset in tried]
-    columns = min(2, len(subsets))
-    rows = math.ceil(len(subsets) / columns)
+    group_of = {trial.number: group_label(trial.recipe) for trial in trials}
+    known = [row.group for row in group_bests(record, selection) if row.group in group_of.values()]
+    shown = known[:_PANELS]
+    columns = min(2, len(shown))
+    rows = math.ceil(len(shown) / columns)
     figure = make_subplots(
         rows=rows,
         cols=columns,
         shared_xaxes="all",
         shared_yaxes="all",
-        subplot_titles=subsets,
+        subplot_titles=[in_lines(escaped(group)) for group in shown],
         horizontal_spacing=0.04,
         vertical_spacing=min(0.12, 0.3 / rows),
     )
-    for place, subset in enumerate(subsets):
+    for place, name in enumerate(shown):
         row, column = place // columns + 1, place % columns + 1
-        others = _thinned([trial for trial in trials if trial.recipe.subset != subset], _BACKGROUND)
-        own = {name: [t for t in group if t.recipe.subset == subset] for name, group in groups.items()}
+        others = _thinned([trial for trial in trials if group_of[trial.number] != name], _BACKGROUND)
+        own = {outcome: [t for t in group if group_of[t.number] == name] for outcome, group in groups.items()}
         figure.add_scatter(
             x=[trial.recipe.learning_rate for trial in others],
             y=[trial.last.score.score for trial in others],
@@ -83,10 +87,12 @@ def learning_rates(record: StudyRecord, selection: Selection) -> Plot | None:
     figure.update_xaxes(title="learning rate", row=rows)
     figure.update_yaxes(rangemode="tozero")
     figure.update_yaxes(title="score", col=1)
+    figure.update_annotations(font={"size": 11})
     finish(figure, height=110 + 170 * rows, legend_y=1 + 0.28 / rows)
+    which = "Each subset" if len(shown) == len(known) else f"The best {len(shown)} of {len(known)}, each"
     caption = (
-        "Each subset at its own learning rates; grey dots are the other subsets' trials. At 0 a recipe is "
-        "worth as much as doing nothing. Compare subsets at their own best rate, not at one rate for all."
+        f"{which} at its own learning rates; grey dots are the others' trials. At 0 a recipe is worth as "
+        "much as doing nothing. Compare subsets at their own best rate, not at one rate for all."
     )
     return Plot(name="learning_rates", title="Score over learning rate", caption=caption, figure=figure)
 
@@ -103,7 +109,7 @@ def _rate_axis(rates: list[float]) -> dict[str, object]:
 
 def held_out_changes(record: StudyRecord, selection: Selection) -> Plot | None:
     """Heat map: change of every held-out task for each subset at its best rate."""
-    rows = [row.best for row in subset_bests(record, selection) if row.best is not None]
+    rows = [row.best for row in group_bests(record, selection) if row.best is not None]
     if not rows:
         return None
     table = [[c for c in changes(record, trial.last) if not c.target] for trial in rows]
@@ -123,7 +129,7 @@ def held_out_changes(record: StudyRecord, selection: Selection) -> Plot | None:
         go.Heatmap(
             z=values,
             x=[escaped(task) for task in record.objective.held_out],
-            y=[short_name(trial) for trial in rows],
+            y=[in_lines(group_name(trial), 28) for trial in rows],
             text=[[wording.points(value) for value in row] for row in values],
             texttemplate="%{text}",
             customdata=notes,

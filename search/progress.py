@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search import wording
+from search.labels import recipe_label
 from search.objective import Score
 from search.results import TrialResult, TrialState
 from spaces.recipe import Recipe
@@ -98,7 +99,7 @@ class StudyProgress:
             self._most_running = max(self._most_running, len(self._running))
         if self._live is None:
             origin = f"  (preset {preset})" if preset else ""
-            self._print(Text(f"trial {number}  {_recipe(recipe)}  started{origin}"))
+            self._print(Text(f"trial {number}  {recipe_label(recipe)}  started{origin}"))
 
     def trial_rung(self, number: int, step: int, score: Score) -> None:
         """A trial was evaluated after `step` optimiser steps."""
@@ -107,7 +108,7 @@ class StudyProgress:
             if running is not None:
                 running.step, running.score = step, score
         if self._live is None:
-            recipe = f"{_recipe(running.recipe)}  " if running else ""
+            recipe = f"{recipe_label(running.recipe)}  " if running else ""
             self._print(Text(f"trial {number}  {recipe}step {step}  {_score(score)}"))
 
     def trial_ended(self, result: TrialResult) -> None:
@@ -166,7 +167,7 @@ class StudyProgress:
         self._console.print(line, highlight=False, soft_wrap=True)
 
     def _ending(self, result: TrialResult) -> Text:
-        line = Text(f"trial {result.number}  {_recipe(result.recipe)}  ")
+        line = Text(f"trial {result.number}  {recipe_label(result.recipe)}  ")
         line.append(result.state.value, style=_STYLES[result.state])
         if result.state is TrialState.FAILED:
             line.append(f"  {result.error}")
@@ -191,7 +192,7 @@ class StudyProgress:
         if self._best is None:
             return "best: none yet"
         best = self._best
-        return f"best: trial {best.number}  {_recipe(best.recipe)}  {_score(best.last.score)}"
+        return f"best: trial {best.number}  {recipe_label(best.recipe)}  {_score(best.last.score)}"
 
     def _summary(self) -> str:
         elapsed = wording.duration(self._clock() - self._began)
@@ -218,7 +219,7 @@ class StudyProgress:
             since = wording.duration(self._clock() - trial.since)
             table.add_row(
                 Text(f"  trial {number}", style="dim"),
-                Text(_recipe(trial.recipe)),
+                Text(recipe_label(trial.recipe)),
                 Text(f"step {trial.step}/{trial.recipe.steps}"),
                 Text("" if trial.score is None else _score(trial.score)),
                 Text(since, style="dim"),
@@ -228,10 +229,6 @@ class StudyProgress:
         if hidden > 0:
             table.add_row(Text(f"  and {hidden} more", style="dim"))
         return table
-
-
-def _recipe(recipe: Recipe) -> str:
-    return f"{recipe.subset} lr {wording.rate(recipe.learning_rate)}"
 
 
 def _score(score: Score) -> str:

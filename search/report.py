@@ -18,6 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
+from search.labels import approach_label, approach_sentence
 from search.plot_marks import Plot
 from search.plots import study_plots
 from search.results import StudyRecord, TrialResult, TrialState
@@ -84,7 +85,7 @@ def _headline(selection: Selection) -> str:
     if selection.winner is None:
         return "Keep the base model"
     recipe = selection.winner.recipe
-    return f"Train {recipe.subset} at learning rate {wording.rate(recipe.learning_rate)}"
+    return f"Train {approach_sentence(recipe)} at learning rate {wording.rate(recipe.learning_rate)}"
 
 
 def _tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
@@ -170,7 +171,7 @@ def _row(trial: TrialResult, state: str, kind: str) -> dict[str, object]:
     row: dict[str, object] = {
         "number": trial.number,
         "kind": kind,
-        "subset": trial.recipe.subset,
+        "subset": approach_label(trial.recipe),
         "preset": trial.preset,
         "rate": wording.rate(trial.recipe.learning_rate),
         "state": state,
@@ -197,8 +198,8 @@ def _subsets(record: StudyRecord, selection: Selection) -> list[dict[str, object
     rows: list[dict[str, object]] = []
     if not (selection.ranking or selection.infeasible):
         return rows
-    for found in findings.subset_bests(record, selection):
-        row: dict[str, object] = {"subset": found.subset, "complete": found.complete, "trials": found.trials}
+    for found in findings.group_bests(record, selection):
+        row: dict[str, object] = {"subset": found.group, "complete": found.complete, "trials": found.trials}
         if found.best is None:
             absent = dict.fromkeys(("score", "gain", "forgetting", "rate"), wording.UNKNOWN)
             rows.append(row | absent | {"note": "no trial completed" if found.trials else "not tried"})
@@ -257,7 +258,7 @@ def _failures(record: StudyRecord) -> list[dict[str, object]]:
     return [
         {
             "number": trial.number,
-            "recipe": f"{trial.recipe.subset} {wording.rate(trial.recipe.learning_rate)}",
+            "recipe": f"{approach_label(trial.recipe)} {wording.rate(trial.recipe.learning_rate)}",
             "error": trial.error,
         }
         for trial in record.trials

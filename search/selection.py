@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from search.labels import approach_label
 from search.objective import Objective
 from search.results import TrialResult, TrialState
 
@@ -68,7 +69,7 @@ def _reason(
     if winner is not None:
         score = winner.last.score
         return (
-            f"trial {winner.number} ({winner.recipe.subset} at learning rate "
+            f"trial {winner.number} ({approach_label(winner.recipe)} at learning rate "
             f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete "
             f"trials: {score.score:+.1f} points, a gain of {score.target_gain:+.1f} for "
             f"{score.held_out_forgetting:+.1f} of forgetting"

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from search.labels import adapters_sentence, kept_sentence
 from search.passwords import without_password
 from search.results import TrialResult
 from search.runner import Outcome
@@ -40,6 +41,9 @@ def _recipe_table(winner: TrialResult) -> Table:
     recipe, last = winner.recipe, winner.last
     rows = [
         ("subset", recipe.subset),
+        ("layers", "" if recipe.layers == "all" else recipe.layers),
+        ("method", adapters_sentence(recipe)),
+        ("held by", kept_sentence(recipe)),
         ("learning rate", f"{recipe.learning_rate:.3g}"),
         ("steps", f"{recipe.steps}, of {recipe.batch_size} samples each, {recipe.schedule}"),
         ("trained", f"{last.metrics['cost/trainable_parameters']:,.0f} parameters"),
@@ -48,7 +52,8 @@ def _recipe_table(winner: TrialResult) -> Table:
         ("score", f"{last.score.score:+.1f} points, on the search split"),
     ]
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), value)
+        if value:
+            table.add_row(Text(name, style="dim"), value)
     return table
 
 

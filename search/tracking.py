@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from search.background import BackgroundWriter
 from search.config import StudyConfig
+from search.labels import approach_label
 from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
 from search.passwords import shown
 from search.results import TrialResult, TrialState
@@ -314,7 +315,7 @@ class _Nested:
 
 def _trial_run(trial_id: str, number: int, recipe: Recipe, preset: str | None) -> _Nested:
     return _Nested(
-        name=f"{number:03d} {recipe.subset} lr={recipe.learning_rate:.1e}",
+        name=f"{number:03d} {approach_label(recipe)} lr={recipe.learning_rate:.1e}",
         key=("trial_id", trial_id),
         tags={"kind": "trial", "number": str(number), **({"preset": preset} if preset else {})},
         params=flatten({name: value for name, value in recipe.to_dict().items() if value is not None}),

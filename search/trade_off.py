@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import plotly.graph_objects as go
 
 from search import plot_theme
 from search.findings import forgetting_stderr, gain_stderr
-from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, short_name
+from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, group_name
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
 Range = tuple[float, float]
+_LETTER: Final = 0.008  # width of a letter of a label, as a share of the plot's on a desk
 
 
 def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
@@ -25,7 +27,7 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     figure = go.Figure()
     bound = record.objective.max_forgetting
     error_x, error_y = _errors(record, selection)
-    # The front's labels stand to the left of their points.
+    # The front's labels stand to the left of their points where there is room.
     x_range = _padded(
         [0.0, *error_x, *(s.held_out_forgetting for s in scores), *([] if bound is None else [bound])],
         left=0.16,
@@ -34,7 +36,7 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     front = pareto_front(record.trials)
     _add_equal_score(figure, record, selection, x_range)
     _add_front(figure, front)
-    _add_labels(figure, _told_apart(front, selection, x_range, y_range))
+    _add_labels(figure, _told_apart(front, selection, x_range, y_range), x_range)
     add_trials(figure, groups, lambda t: t.last.score.held_out_forgetting, lambda t: t.last.score.target_gain)
     if selection.winner is not None:
         _add_errors(figure, record, selection.winner)
@@ -97,13 +99,18 @@ def _add_front(figure: go.Figure, front: Sequence[TrialResult]) -> None:
     )
 
 
-def _add_labels(figure: go.Figure, trials: Sequence[TrialResult]) -> None:
+def _add_labels(figure: go.Figure, trials: Sequence[TrialResult], x_range: Range) -> None:
+    """Name trials to the left of their points, or to the right where the name is too long for that."""
+    names = [group_name(trial) for trial in trials]
+    places = [trial.last.score.held_out_forgetting for trial in trials]
+    room = [(place - x_range[0]) / (x_range[1] - x_range[0]) / _LETTER for place in places]
+    fits = [len(name) < letters for name, letters in zip(names, room, strict=True)]
     figure.add_scatter(
-        x=[trial.last.score.held_out_forgetting for trial in trials],
+        x=places,
         y=[trial.last.score.target_gain for trial in trials],
-        text=[f"{short_name(trial)} " for trial in trials],
+        text=[f"{name} " if fit else f" {name}" for name, fit in zip(names, fits, strict=True)],
         mode="text",
-        textposition="top left",
+        textposition=["top left" if fit else "top right" for fit in fits],
         textfont={"size": 11},
         cliponaxis=False,
         hoverinfo="skip",

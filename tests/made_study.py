@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from search.config import StudyConfig
 from search.objective import Objective
@@ -88,8 +89,11 @@ def trial(
     seconds: float = 30.0,
     parameters: float = 1000.0,
     kl: float = 0.5,
+    **recipe: Any,
 ) -> TrialResult:
     """Make a trial with one rung for each of `values`; a complete one's last rung is the end.
+
+    What else is named are fields of its recipe.
 
     A whole run takes 10 s of training, and each rung 2 s of evaluation.
     """
@@ -98,7 +102,7 @@ def trial(
     return TrialResult(
         trial_id=f"id{number}",
         number=number,
-        recipe=Recipe(subset=subset, learning_rate=learning_rate, steps=STEPS, batch_size=8),
+        recipe=Recipe(subset=subset, learning_rate=learning_rate, steps=STEPS, batch_size=8, **recipe),
         state=state,
         rungs=tuple(
             _rung(goal, {**base, **at}, index, end, parameters, kl)

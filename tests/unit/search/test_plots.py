@@ -7,7 +7,7 @@ import pytest
 from made_study import config, record, trial
 
 from search import plot_theme
-from search.plot_marks import MARKERS, Outcome, by_outcome
+from search.plot_marks import MARKERS, Outcome, by_outcome, in_lines
 from search.plots import study_plots
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import select
@@ -215,3 +215,23 @@ def test_small_changes_within_the_noise_stay_pale() -> None:
     figure = figures(record([at(0, 20, 1)]))["held_out"]
     assert figure.layout.coloraxis.cmax == pytest.approx(2 * math.sqrt(3259 / 99))
     assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
+
+
+def test_long_names_are_broken_where_a_reader_would() -> None:
+    assert in_lines("gate_up 1.0e-3") == "gate_up 1.0e-3"
+    assert in_lines("random(sa_proj+gate_up,1) last:1/2") == "random(sa_proj+<br>gate_up,1) last:1/2"
+    assert in_lines("sa_proj first:1/3 lora") == "sa_proj first:1/3<br>lora"
+    assert in_lines("a_word_without_any_place_to_break") == "a_word_without_any_place_to_break"
+
+
+def test_a_label_without_room_on_the_left_stands_on_the_right() -> None:
+    """The front's two points lie near the left edge and the right one, where there is room for the name."""
+    trials = [
+        at(0, 10, 0.5, subset="sa_proj+gate_up", layers="last:1/2"),
+        at(1, 30, 20, subset="sa_proj+gate_up"),
+    ]
+    labels = next(t for t in figures(record(trials))["trade_off"].data if t.mode == "text")
+    assert dict(zip(labels.text, labels.textposition, strict=True)) == {
+        " sa_proj+gate_up last:1/2 1.0e-3": "top right",
+        "sa_proj+gate_up 1.0e-3 ": "top left",
+    }

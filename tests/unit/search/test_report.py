@@ -86,6 +86,56 @@ def test_standard_errors_by_hand() -> None:
     assert findings.score_stderr(made, rung) == pytest.approx(math.sqrt(gain**2 + forgetting**2))
 
 
+LORA = {"method": "lora", "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.0, "lora_variant": "lora"}
+
+
+def test_groups_are_told_apart_by_layers_and_method_and_not_by_the_rest() -> None:
+    study = config(subsets=("gate_up", "full"))
+    made = record(
+        [
+            trial(0, [MODEST], study=study),
+            trial(1, [GOOD], study=study, layers="last:1/2", lwf_weight=1.0),
+            trial(2, [MODEST], study=study, layers="last:1/2"),
+            trial(3, [HARMFUL], study=study, layers="last:1/2", **LORA),
+        ],
+        study=study,
+    )
+    rows = findings.group_bests(made, select(made.trials, made.objective))
+    assert [(row.group, row.best.number if row.best else None, row.trials) for row in rows] == [
+        ("gate_up last:1/2", 1, 2),
+        ("gate_up", 0, 1),
+        ("gate_up last:1/2 lora", 3, 1),
+        ("full", None, 0),  # not tried: one row, whatever its layers and method
+    ]
+    html = render(made)
+    text = " ".join(Page(html).text.split())
+    assert "Train gate_up in layers last:1/2 under distillation (weight 1, temperature 2) at learning" in text
+    assert "gate_up last:1/2 lora r=8" in text
+    titles = [note["text"] for note in plot_data(html)["plots"]["learning_rates"]["layout"]["annotations"]]
+    assert titles == ["gate_up last:1/2", "gate_up", "gate_up last:1/2<br>lora"]
+
+
+def test_of_many_groups_the_best_are_named() -> None:
+    """16 layer ranges with one trial each: 12 have a panel and a place in the sentence."""
+    trials = [trial(n, [{"count": 30.0 + n}], layers=f"{n}") for n in range(16)]
+    html = render(record(trials))
+    text = " ".join(Page(html).text.split())
+    assert len(plot_data(html)["plots"]["learning_rates"]["layout"]["annotations"]) == 12
+    assert "The best 12 of 16, each at the best of its own learning rates: gate_up 15 +17.5, " in text
+    # The subsets that were not tried are of those with too few trials, too.
+    assert "gate_up 4 (1) and 6 others. Each of them may be better" in text
+
+
+def test_the_rate_of_adapters_is_judged_by_their_own_bounds() -> None:
+    study = config()
+    bounds = {"gate_up": (1e-5, 1e-3), "lora": (1e-3, 1e-1)}
+    space = study.space.model_copy(update={"learning_rate_of": bounds, "methods": ("selective", "lora")})
+    study = study.model_copy(update={"space": space})
+    made = record([], study=study)
+    assert findings.rate_edge(made, trial(0, [GOOD], learning_rate=1e-3)) == "upper"
+    assert findings.rate_edge(made, trial(0, [GOOD], learning_rate=1e-3, **LORA)) == "lower"
+
+
 def test_the_verdict_in_words() -> None:
     """The errors are those of the test above: 4.29 for the gain, 3.69 for forgetting, 5.66 for the score."""
     text = text_of(record([trial(0, [GOOD]), trial(1, [MODEST], subset="full", learning_rate=2e-4)]))
@@ -122,8 +172,8 @@ def test_subsets_are_compared_at_their_own_best_rate() -> None:
             trial(3, [MODEST], subset="full", state=TrialState.PRUNED),
         ]
     )
-    rows = findings.subset_bests(made, select(made.trials, made.objective))
-    assert [row.subset for row in rows] == ["gate_up", "full", "projector"]
+    rows = findings.group_bests(made, select(made.trials, made.objective))
+    assert [row.group for row in rows] == ["gate_up", "full", "projector"]
     assert [row.best.number if row.best else None for row in rows] == [1, 2, None]
     assert [(row.complete, row.trials) for row in rows] == [(2, 2), (1, 2), (0, 0)]
 
@@ -139,7 +189,7 @@ def test_a_rate_within_a_tenth_of_an_end_is_at_the_edge(rate: float, edge: str |
 def test_a_feasible_best_comes_before_a_higher_infeasible_score() -> None:
     study = config(max_forgetting=1)
     made = record([trial(0, [GOOD], study=study), trial(1, [MODEST], study=study)], study=study)
-    row = findings.subset_bests(made, select(made.trials, made.objective))[0]
+    row = findings.group_bests(made, select(made.trials, made.objective))[0]
     assert row.best is not None
     assert (row.best.number, row.feasible) == (1, True)
 
