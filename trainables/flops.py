@@ -127,7 +127,11 @@ class TrainingFlops:
         self._layout = VisionLayout.of(config, parameters.names)
         adapters = list(_adapter_products(parameters, trained)) if trained.adapters else []
         self._products = [*_products(parameters, set(trained.names), self._layout, experts), *adapters]
-        own = (_depth(p, index) for index, p in enumerate(parameters.parameters) if (p.name, p.role) in names)
+        own = (
+            _depth(p, index)
+            for index, p in enumerate(parameters.parameters)
+            if (p.name, p.role) in names and not _is_pooling(p)
+        )
         self._trained = sorted([*own, *(product.depth for product in adapters)])
         self._recomputed = recomputed
         self._distilled = trained.distilled
@@ -202,7 +206,11 @@ def _products(
         if p.role == "embed":
             table = p
         # Tables of words and of positions are looked up.
-        if not _is_matrix(p) or (p.role in {"embed", "position", "vision.embed"} and not convolution):
+        if (
+            not _is_matrix(p)
+            or _is_pooling(p)
+            or (p.role in {"embed", "position", "vision.embed"} and not convolution)
+        ):
             continue
         size = p.count
         if _is_of_experts(p) and chosen_experts is not None:
@@ -270,6 +278,11 @@ def _last_of_layers(products: list[_Product]) -> dict[tuple[int, int], Depth]:
 def _is_matrix(parameter: TrainedParameter) -> bool:
     # Experts have biases of two dimensions.
     return len(parameter.shape) > 1 and not parameter.name.endswith("bias")
+
+
+def _is_pooling(parameter: TrainedParameter) -> bool:
+    """Return whether it is of a tower's pooling head, whose result no language model takes."""
+    return parameter.role in {"vision.attn", "vision.mlp"} and parameter.layer is None
 
 
 def _is_of_experts(parameter: TrainedParameter) -> bool:

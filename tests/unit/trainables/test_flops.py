@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_multimodal
 import torch
-from tiny_families import LANGUAGE
+from tiny_families import LANGUAGE, MULTIMODAL
 from tiny_models import encoded, llama, llava, samples, save_llama, setup, task, train_job
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -92,6 +92,24 @@ def test_torch_counts_the_same_for_images_of_any_layout(name: str) -> None:
     assert_counts(model, "projector", data, recomputed=False)
 
 
+@pytest.mark.parametrize(
+    "name", ["llava (phi3, siglip)", "llava (mistral, pixtral)", "smolvlm", "qwen3_vl_moe"]
+)
+def test_torch_counts_the_same_for_other_towers_and_language_models(name: str) -> None:
+    """A pooling head that nothing needs, a tower of a language model's build, and a sparse language model.
+
+    One sample: Pixtral's tower takes a batch's images as one sequence, and masks what lies between them.
+    SigLIP's head runs all the same: keys and values of 16 patches, a query, their attention, an output and an
+    MLP of one position, of widths 12 and 20.
+    """
+    idle = 2 * (2 * 16 * 12**2 + 12**2 + 12**2 + 2 * 12 * 20) + 4 * 12 * 16 if "siglip" in name else 0
+    model = MULTIMODAL[name].build()
+    model.set_experts_implementation("eager")
+    for subset in ("full", "vision", "vision_attn", "projector", "sa_proj"):
+        sample = MULTIMODAL[name].sample()
+        assert flops_of(model, subset).per_sample(sample) + idle == counted(model, subset, [sample], False)
+
+
 def test_windows_by_hand() -> None:
     """An image of 4 x 10 patches in windows of 4 x 4: two whole ones and one of 4 x 2."""
     config = {
@@ -147,7 +165,7 @@ def test_torch_counts_the_same_on_every_language_model(name: str) -> None:
 
 
 def test_a_slice_costs_the_gradient_of_its_whole_parameter() -> None:
-    """Of Phi-3's fused rows `vo` trains the values alone; 16 x 16 more are each layer's output, over 5 tokens."""
+    """Of Phi-3's fused rows `vo` trains the values alone, and each layer's 16 x 16 output; over 5 tokens."""
     model, at = LANGUAGE["phi3"].build(), Positions(text=5)
     values, vo, sa_proj = (flops_of(model, s).per_positions(at) for s in ("attn.v", "vo", "sa_proj"))
     assert vo == sa_proj
