@@ -65,7 +65,8 @@ class Family:
         config: Makes its configuration; keywords change the language model's.
         image_tokens: Placeholders of one image in a prompt; 0 for a model of text.
         pixels: Makes what the model takes for one image.
-        kinds: Whether it takes, per token, whether the token is an image's, and under which name.
+        kinds: Under which name it takes, per token, whether the token is an image's; None if it doesn't.
+        notes: What else a user should know of its roles.
     """
 
     model: Any
@@ -73,6 +74,7 @@ class Family:
     image_tokens: int = 0
     pixels: Callable[[], dict[str, Tensor]] = field(default=dict)
     kinds: str | None = None
+    notes: str = ""
 
     def build(self, seed: int = 0, device: str = "cpu", **changes: Any) -> Any:
         """Return a model as the workers hold a base: fp32, frozen, in evaluation mode, no element zero."""
@@ -170,11 +172,13 @@ LANGUAGE: Final[Mapping[str, Family]] = {
     "qwen2_moe": Family(
         model=hf.Qwen2MoeForCausalLM,
         config=text_config(hf.Qwen2MoeConfig, num_experts=4, shared_expert_intermediate_size=12, **SPARSE),
+        notes="the shared expert has gate, up and down, too",
     ),
     "qwen3_moe": Family(
         model=hf.Qwen3MoeForCausalLM,
         # Every second layer is dense.
         config=text_config(hf.Qwen3MoeConfig, num_experts=4, head_dim=8, decoder_sparse_step=2, **SPARSE),
+        notes="layers without experts have gate, up and down as usual",
     ),
     "gpt_oss": Family(
         model=hf.GptOssForCausalLM,
@@ -185,6 +189,7 @@ LANGUAGE: Final[Mapping[str, Family]] = {
             head_dim=8,
             rope_parameters={"rope_type": "default", "rope_theta": 1e4},
         ),
+        notes="attention sinks are `norm`",
     ),
 }
 
@@ -194,6 +199,7 @@ _QWEN_FAMILY: Final = {
     "image_tokens": _PATCHES // 4,
     "pixels": qwen_pixels,
     "kinds": "mm_token_type_ids",
+    "notes": "the tower's qkv is `vision.attn` as a whole; its mergers are `projector`",
 }
 MULTIMODAL: Final[Mapping[str, Family]] = {
     "llava": Family(
@@ -204,6 +210,7 @@ MULTIMODAL: Final[Mapping[str, Family]] = {
     ),
     "llava (phi3, siglip)": Family(
         model=hf.LlavaForConditionalGeneration,
+        notes="SigLIP's pooling head is in the tower (`vision`), though nothing takes its result",
         config=_llava(
             text_config(hf.Phi3Config), SIGLIP, vision_feature_layer=-1, vision_feature_select_strategy="full"
         ),
@@ -222,6 +229,7 @@ MULTIMODAL: Final[Mapping[str, Family]] = {
         pixels=lambda: {**plain_pixels(1), "image_sizes": torch.tensor([[SIDE, SIDE]])},
     ),
     "llava_next": Family(
+        notes="`image_newline` is `projector`",
         model=hf.LlavaNextForConditionalGeneration,
         config=shell(
             hf.LlavaNextConfig,
@@ -236,6 +244,7 @@ MULTIMODAL: Final[Mapping[str, Family]] = {
         pixels=partial(any_resolution_pixels, 3),
     ),
     "llava_onevision": Family(
+        notes="SigLIP's pooling head as above; `image_newline` is `projector`",
         model=hf.LlavaOnevisionForConditionalGeneration,
         config=shell(
             hf.LlavaOnevisionConfig,
@@ -290,6 +299,7 @@ MULTIMODAL: Final[Mapping[str, Family]] = {
         **_QWEN_FAMILY,
     ),
     "internvl": Family(
+        notes="scales of residual branches are `vision.norm`",
         model=hf.InternVLForConditionalGeneration,
         config=shell(
             hf.InternVLConfig,

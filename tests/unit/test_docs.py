@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from family_tables import PAGE, page_with_tables
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -80,7 +81,12 @@ def test_the_readme_names_only_targets_that_make_has() -> None:
     assert {"quickstart", "test", "lint"} <= named <= made
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md"])
+def test_the_tables_of_families_are_up_to_date() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == page_with_tables(page), "run: PYTHONPATH=.:tests python tests/family_tables.py"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md", "docs/families.md", "docs/training.md"])
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_families import FAMILIES, LANGUAGE, MULTIMODAL, Family
+from tiny_families import CLIP, FAMILIES, LANGUAGE, MULTIMODAL, Family
 from torch import nn
 
 from spaces.families import numbers_of, role_map_of
@@ -119,6 +120,17 @@ def tower_names(model: Any) -> set[str]:
 
 def names_under(model: nn.Module, prefix: str) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.startswith(prefix + ".")}
+
+
+@pytest.mark.parametrize("name", sorted(set(LANGUAGE) - {"gpt2"}))  # transformers can't put GPT-2 there
+def test_a_shell_takes_any_language_model(name: str) -> None:
+    alone, text = LANGUAGE[name].build(device="meta"), LANGUAGE[name].config
+    config = hf.LlavaConfig(text_config=text(), vision_config=CLIP, image_token_id=47)
+    with torch.device("meta"):
+        model = hf.LlavaForConditionalGeneration(config)
+    assert_partition(model)
+    for subset in ("qkv", "vo", "gate_up", "norm"):
+        assert build_manifest(model, subset).count == build_manifest(alone, subset).count
 
 
 @st.composite
