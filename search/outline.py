@@ -104,8 +104,9 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[Tra
 
 def _largest_sample(config: StudyConfig, tasks: tuple[TaskData, ...], guess: bool) -> SampleShape:
     from trainables.collate import Encoder
+    from trainables.guessed_sample import guessed_sample
     from trainables.model import ModelError, load_config
-    from trainables.sample_shape import guessed_sample, largest_sample
+    from trainables.sample_shape import largest_sample
 
     try:
         return largest_sample(tasks, Encoder.load(config.model.path))

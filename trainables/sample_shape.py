@@ -91,26 +91,11 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
     )
 
 
-def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
-    """Return a guess for a model without a processor: a token for two characters, an image as configured."""
-    samples = [sample for task in tasks for split in (task.train, task.search) for sample in split]
-    answer = max(math.ceil(len(sample.answer) / 2) + 1 for sample in samples)
-    tokens = max(math.ceil(_text_length(sample) / 2) + 2 for sample in samples)
-    extras: dict[str, tuple[int, ...]] = {}
-    vision = getattr(model_config, "vision_config", None)
-    if vision is not None and any(sample.image is not None for sample in samples):
-        side = vision.image_size
-        extras["pixel_values"] = (1, 3, side, side)
-        tokens += (side // vision.patch_size) ** 2
-    found = "guessed from the texts' lengths, for the model has no processor here"
-    return SampleShape(tokens=tokens, answer_tokens=min(answer, tokens), extras=extras, found=found)
-
-
 def _likely_largest(samples: Sequence[Sample]) -> list[Sample]:
-    by_text = sorted(samples, key=_text_length, reverse=True)
+    by_text = sorted(samples, key=text_length, reverse=True)
     chosen = [*by_text[:EACH], *_spread(by_text[EACH:])]
     # Of equally large images one is enough. How many crops a model makes may depend on their proportions.
-    by_size = {_image_size(sample): sample for sample in reversed(samples) if sample.image is not None}
+    by_size = {image_size(sample): sample for sample in reversed(samples) if sample.image is not None}
     sizes = sorted(by_size, key=math.prod, reverse=True)
     proportions = sorted(sizes, key=lambda size: size[0] / size[1])
     chosen += [by_size[size] for size in (*sizes[:EACH], *_spread(proportions))]
@@ -121,7 +106,7 @@ def _spread(items: Sequence[_Item]) -> Sequence[_Item]:
     return items[:: max(1, math.ceil(len(items) / EACH))]
 
 
-def _image_size(sample: Sample) -> tuple[int, int]:
+def image_size(sample: Sample) -> tuple[int, int]:
     """Return an image's width and height; of a file the header alone is read."""
     if isinstance(sample.image, np.ndarray):
         return sample.image.shape[1], sample.image.shape[0]
@@ -130,5 +115,6 @@ def _image_size(sample: Sample) -> tuple[int, int]:
         return image.size
 
 
-def _text_length(sample: Sample) -> int:
+def text_length(sample: Sample) -> int:
+    """Return the number of characters of prompt and answer."""
     return len(sample.prompt) + len(sample.answer)

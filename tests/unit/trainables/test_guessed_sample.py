@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import tiny_multimodal
+from tiny_models import task
+
+from trainables.activations import evaluation_bytes
+from trainables.collate import Encoder
+from trainables.guessed_sample import guessed_sample
+from trainables.sample_shape import largest_sample
+
+
+@pytest.mark.parametrize("name", [name for name in tiny_multimodal.CLASSES if name != "idefics3"])
+def test_a_guess_can_be_measured_and_is_of_the_true_size(name: str) -> None:
+    """A tokenizer of bytes makes of texts twice the tokens that are guessed, besides its markup."""
+    data = dataclasses.replace(
+        task("guess", "held_out"), search=tuple(tiny_multimodal.samples("guess", 5, answers=("no",)))
+    )
+    model = tiny_multimodal.build(name).to("meta")
+    guess = guessed_sample([data], model.config)
+    true = largest_sample([data], Encoder(tiny_multimodal.CLASSES[name].processor()))
+    assert set(guess.extras) <= set(true.extras)
+    assert len(guess.extras["pixel_values"]) == len(true.extras["pixel_values"])
+    assert evaluation_bytes(model, guess, 2) > 0
+
+
+def test_a_grid_is_as_large_as_the_image() -> None:
+    """90 x 60 pixels in merged patches of 8: 11 x 8 (7.5 rounds to even), each of 2 x 2 patches of 4.
+
+    The text is `What is it it it ?` or shorter, and `no`.
+    """
+    data = dataclasses.replace(
+        task("guess", "held_out"), search=tuple(tiny_multimodal.samples("guess", 5, answers=("no",)))
+    )
+    config = tiny_multimodal.build("qwen2_5_vl").config
+    guess = guessed_sample([data], config)
+    assert guess.grids == {"image_grid_thw": [[1, 16, 22]]}
+    assert guess.extras["pixel_values"] == (16 * 22, 3 * 2 * 4 * 4)
+    text = max(len(sample.prompt) + len(sample.answer) for sample in data.search)
+    assert guess.tokens == -(-text // 2) + 2 + 88
+
+
+def test_crops_are_as_many_as_there_may_be() -> None:
+    """32 x 32 pixels are four crops of 16, or five with the whole image, each of 16 patches."""
+    data = dataclasses.replace(task("guess", "held_out"), search=tuple(tiny_multimodal.samples("guess", 1)))
+    guess = guessed_sample([data], tiny_multimodal.build("llava_next").config)
+    assert guess.extras["pixel_values"] == (1, 5, 3, 16, 16)
+    assert guess.grids == {"image_sizes": [[32, 32]]}
+    assert guess.tokens > 5 * 16
