@@ -239,12 +239,13 @@ def _adapter_products(parameters: TrainableManifest, trained: TrainableManifest)
     """Yield the two products of each adapter: A stands where its layer does, B just after it."""
     depths: dict[str, Depth] = {}
     for index, p in enumerate(parameters.parameters):
-        depths.setdefault(p.name, _depth(p, index))
+        if not _is_pooling(p):
+            depths.setdefault(p.name, _depth(p, index))
     shapes = {p.name: p.shape for p in trained.parameters}
     for name, shape in shapes.items():
         for inner, kind in enumerate((".lora_A.", ".lora_B.")):
             module, found, _ = name.partition(kind)
-            if found:
+            if found and f"{module}.weight" in depths:
                 depth = depths[f"{module}.weight"]._replace(inner=inner)
                 yield _Product(depth, math.prod(shape), trained=True)
 

@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import Linear as AdaptedLinear
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers.pytorch_utils import Conv1D
 
 from trainables.manifest import Adapters, TrainedTensor
@@ -85,7 +86,8 @@ def _adapted_linear(layer: nn.Module, adapters: Adapters) -> nn.Module:
     config = peft_config(adapters)
     config.fan_in_fan_out = transposed
     weight = layer.weight
-    with torch.device("meta") if weight.is_meta else nullcontext():
+    whole = _whole_weight(layer) if adapters.variant == "dora" else nullcontext()
+    with whole, torch.device("meta") if weight.is_meta else nullcontext():
         made = AdaptedLinear(
             layer,
             ADAPTER,
@@ -97,6 +99,20 @@ def _adapted_linear(layer: nn.Module, adapters: Adapters) -> nn.Module:
     for tensors in (made.lora_A, made.lora_B, made.lora_magnitude_vector):
         tensors.to(weight.dtype)
     return made.eval().requires_grad_(False)
+
+
+@contextmanager
+def _whole_weight(layer: nn.Module) -> Iterator[None]:
+    """Let a layer whose weight is sharded have it whole, for DoRA to measure its rows; every process must."""
+    weight = layer.weight
+    if not isinstance(weight, DTensor):
+        yield
+        return
+    layer.weight = nn.Parameter(weight.full_tensor(), requires_grad=False)
+    try:
+        yield
+    finally:
+        layer.weight = weight
 
 
 def _put(model: nn.Module, name: str, layer: nn.Module) -> None:

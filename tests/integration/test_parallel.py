@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 METHODS: dict[str, dict[str, Any]] = {
     "kept": {"subset": "mlp", "lwf_weight": 2.0, "l2sp_weight": 0.1, "replay_ratio": 0.3},
     # With images and with text alone: in some passes the tower's adapters get no gradient.
-    "adapters": {"subset": "full", "lwf_weight": 2.0, **adapters()},
+    "adapters": {"subset": "full", "lwf_weight": 2.0, **adapters("dora")},
 }
 POINTS: dict[str, tuple[Transform, tuple[str, ...]]] = {
     "interpolated": (Interpolation(0.5), ("full",)),
