@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search import wording
 from spaces.recipe import Recipe
+from spaces.space import RecipeSpace
 
 _ADAPTERS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", None: ""}
 
@@ -23,6 +24,18 @@ def approach_label(recipe: Recipe) -> str:
 def recipe_label(recipe: Recipe) -> str:
     """Name a recipe: `sa_proj last:1/2 lora r=8 lr 1.0e-4`."""
     return f"{approach_label(recipe)} lr {wording.rate(recipe.learning_rate)}"
+
+
+def settings_label(recipe: Recipe, space: RecipeSpace) -> str:
+    """Name the settings of the optimiser that the space searches: `batch 16, linear`."""
+    texts = {
+        "batch_size": f"batch {recipe.batch_size}",
+        "schedule": recipe.schedule,
+        "warmup_ratio": f"warm-up {recipe.warmup_ratio:g}",
+        "weight_decay": f"decay {recipe.weight_decay:g}",
+        "max_grad_norm": f"clip {recipe.max_grad_norm:g}",
+    }
+    return ", ".join(text for name, text in texts.items() if len(getattr(space, name)) > 1)
 
 
 def approach_sentence(recipe: Recipe) -> str:

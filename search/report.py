@@ -9,6 +9,7 @@ import math
 import re
 import shlex
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +19,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
-from search.labels import approach_label, approach_sentence
+from search.labels import approach_label, approach_sentence, settings_label
 from search.plot_marks import Plot
 from search.plots import study_plots
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 from search.study_file import dump_study
+from spaces.space import RecipeSpace
 
 _RANKED: Final = 50  # rows that the page opens with; the others are folded away
 _TEMPLATE: Final = Path(__file__).with_name("report_template.html")
@@ -148,31 +150,32 @@ def _formula(record: StudyRecord) -> str:
 def _ranking(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
     winner = selection.winner.number if selection.winner else None
     base: dict[str, object] = {"number": "base", "kind": "base", "subset": "keep the model as it is"}
-    base |= dict.fromkeys(("preset", "rate", "state", "steps", "kl", "parameters", "time"), "")
+    base |= dict.fromkeys(("tag", "rate", "state", "steps", "kl", "parameters", "time"), "")
     base |= dict.fromkeys(("score", "gain", "forgetting", "worst"), "0.0")
+    row = partial(_row, record.config.recipe_space())
     rows: list[dict[str, object]] = []
     for trial in selection.ranking:
         if base and trial.last.score.score <= 0:
             rows.append(base)
             base = {}
         chosen = trial.number == winner
-        rows.append(_row(trial, "selected" if chosen else "complete", "chosen" if chosen else ""))
+        rows.append(row(trial, "selected" if chosen else "complete", "chosen" if chosen else ""))
     if base:
         rows.append(base)
-    rows += [_row(trial, "infeasible", "out") for trial in selection.infeasible]
+    rows += [row(trial, "infeasible", "out") for trial in selection.infeasible]
     pruned = [trial for trial in record.trials if trial.state is TrialState.PRUNED]
     pruned.sort(key=lambda trial: (-trial.last.step, -trial.last.score.score))
-    rows += [_row(trial, "pruned", "out") for trial in pruned]
-    rows += [_row(trial, "failed", "out") for trial in record.trials if trial.state is TrialState.FAILED]
+    rows += [row(trial, "pruned", "out") for trial in pruned]
+    rows += [row(trial, "failed", "out") for trial in record.trials if trial.state is TrialState.FAILED]
     return rows
 
 
-def _row(trial: TrialResult, state: str, kind: str) -> dict[str, object]:
+def _row(space: RecipeSpace, trial: TrialResult, state: str, kind: str) -> dict[str, object]:
     row: dict[str, object] = {
         "number": trial.number,
         "kind": kind,
         "subset": approach_label(trial.recipe),
-        "preset": trial.preset,
+        "tag": ", ".join(filter(None, (settings_label(trial.recipe, space), trial.preset))),
         "rate": wording.rate(trial.recipe.learning_rate),
         "state": state,
         "time": wording.duration(trial.seconds),

@@ -10,6 +10,7 @@ import pytest
 from made_study import BASE, config, record, trial
 
 from search import findings, wording
+from search.config import StudyConfig
 from search.report import render_report
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import select
@@ -113,6 +114,20 @@ def test_groups_are_told_apart_by_layers_and_method_and_not_by_the_rest() -> Non
     assert "gate_up last:1/2 lora r=8" in text
     titles = [note["text"] for note in plot_data(html)["plots"]["learning_rates"]["layout"]["annotations"]]
     assert titles == ["gate_up last:1/2", "gate_up", "gate_up last:1/2<br>lora"]
+
+
+def test_settings_of_the_optimiser_are_named_where_they_are_searched() -> None:
+    searched = config().model_dump()
+    searched["space"] = {
+        "subsets": ["gate_up"],
+        "learning_rate": [1e-5, 1e-1],
+        "batch_size": [8, 16],
+        "weight_decay": [0.0, 0.1],
+    }
+    study = StudyConfig.model_validate(searched)
+    made = [trial(0, [MODEST], study=study, weight_decay=0.1, preset="paper_gate_up")]
+    assert "gate_up batch 8, decay 0.1, paper_gate_up" in text_of(record(made, study=study))
+    assert "batch 8" not in text_of(record(made, study=config()))
 
 
 def test_of_many_groups_the_best_are_named() -> None:
