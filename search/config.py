@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
+from search.points_config import PointsConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
 from spaces.own_roles import own_role_map
 from spaces.presets import preset_params
@@ -180,6 +181,7 @@ class StudyConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     search: SearchConfig
+    points: PointsConfig | None = PointsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
     output: str = Field("runs", description="Folder under which the study's folder is made.")
@@ -202,6 +204,8 @@ class StudyConfig(Section):
                 f"search.pruning.first_rung: {self.search.pruning.first_rung} is beyond "
                 f"training.steps {self.training.steps}"
             )
+        if self.points and self.points.earlier_rungs and self.search.pruning is None:
+            raise ValueError("points.earlier_rungs: without search.pruning a trial has one rung alone")
         if self.search.storage == self.tracking.uri:
             raise ValueError("search.storage: must be another database than tracking.uri's")
         self._check_workers()

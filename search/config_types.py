@@ -60,6 +60,7 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Interval = Annotated[tuple[Positive, Positive], BeforeValidator(_tuple), AfterValidator(_ordered)]
+Distinct = Annotated[tuple[_Item, ...], BeforeValidator(_tuple), AfterValidator(_distinct)]
 # What is listed is searched if it is more than one.
 Choices = Annotated[
     tuple[_Item, ...], BeforeValidator(_tuple), AfterValidator(_distinct), Field(min_length=1)

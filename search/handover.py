@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from search.results import StudyRecord, TrialResult, trials_csv
+from search.results import PointResult, Rung, StudyRecord, TrialResult, points_csv, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
+from spaces.points import Identity, Point, Soup
 from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
 from trainables.files import write_atomically
@@ -37,6 +38,11 @@ class StudyFolder:
     def trials_table(self) -> Path:
         """One row a trial."""
         return self.root / "trials.csv"
+
+    @property
+    def points_table(self) -> Path:
+        """One row a point; only where points were evaluated."""
+        return self.root / "points.csv"
 
     @property
     def recipe(self) -> Path:
@@ -64,6 +70,11 @@ class StudyFolder:
         return self.root / "trials"
 
     @property
+    def points(self) -> Path:
+        """One folder a point: per-sample evaluations, and the weights of the selected one."""
+        return self.root / "points"
+
+    @property
     def sampler(self) -> Path:
         """The Optuna study, unless it lies in a database."""
         return self.root / "optuna.journal"
@@ -85,13 +96,16 @@ def write_results(
     """Write everything but the report: the study, the trials, the recipe and the selected weights."""
     write_atomically(folder.study, dump_study(record.config).encode())
     write_atomically(folder.trials_table, trials_csv(record.trials).encode())
+    if record.points:
+        write_atomically(folder.points_table, points_csv(record.points).encode())
     evidence = recipe_document(record, selection, model_fingerprint, data_fingerprints)
     text = yaml.safe_dump(evidence, sort_keys=False, allow_unicode=True)
     write_atomically(folder.recipe, text.encode())
-    if selection.winner is not None:
-        assert selection.winner.last.weights is not None
-        manifest = json.loads((folder.trials / selection.winner.trial_id / MANIFEST_FILE).read_text("utf-8"))
-        export_delta(Path(selection.winner.last.weights), manifest, model_fingerprint, folder.selected)
+    if selection.rung is not None:
+        assert selection.rung.weights is not None
+        weights = Path(selection.rung.weights)
+        manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
+        export_delta(weights, manifest, model_fingerprint, folder.selected)
 
 
 def recipe_document(
@@ -101,18 +115,19 @@ def recipe_document(
     data_fingerprints: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the selected recipe with its evidence, as plain values."""
-    winner = selection.winner
+    winner, rung = selection.winner, selection.rung
     return {
         "verdict": "keep the base" if winner is None else "use this recipe",
         "reason": selection.reason,
         "recipe": None if winner is None else winner.recipe.to_dict(),
+        "point": None if winner is None else _point(record, winner, selection.point),
         "model": {
             "path": record.config.model.path,
             "dtype": record.config.model.dtype,
             **({} if record.config.model.roles is None else {"roles": record.config.model.roles}),
             "fingerprint": model_fingerprint,
         },
-        "evidence": None if winner is None else _evidence(record, winner),
+        "evidence": None if winner is None or rung is None else _evidence(record, winner, rung),
         "objective": {
             "forgetting_weight": record.objective.forgetting_weight,
             "max_forgetting": record.objective.max_forgetting,
@@ -121,23 +136,34 @@ def recipe_document(
             state: sum(trial.state == state for trial in record.trials)
             for state in ("COMPLETE", "PRUNED", "FAILED")
         },
+        "points": len(record.points),
         "data": dict(data_fingerprints),
         "versions": dict(record.versions),
     }
 
 
-def _evidence(record: StudyRecord, winner: TrialResult) -> dict[str, Any]:
-    last = winner.last
+def _point(record: StudyRecord, winner: TrialResult, chosen: PointResult | None) -> dict[str, Any]:
+    """Return what is done to the winner's weights; a soup's members with their recipes."""
+    if chosen is None:
+        return Point(winner.number, winner.last.step, Identity()).to_dict()
+    fields = chosen.point.to_dict()
+    if isinstance(chosen.point.transform, Soup):
+        recipes = {trial.number: trial.recipe.to_dict() for trial in record.trials}
+        for member in fields["members"]:
+            member["recipe"] = recipes[member["trial"]]
+    return fields
 
+
+def _evidence(record: StudyRecord, winner: TrialResult, rung: Rung) -> dict[str, Any]:
     def tasks(names: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
-        return {name: _compared(record.base[name], last.values[name]) for name in names}
+        return {name: _compared(record.base[name], rung.values[name]) for name in names}
 
     return {
         "split": "search",
         "trial": winner.number,
         "trial_id": winner.trial_id,
         "seed": record.config.search.seed,
-        **{name: round(value, 4) for name, value in last.score.to_metrics().items()},
+        **{name: round(value, 4) for name, value in rung.score.to_metrics().items()},
         "targets": tasks(record.config.targets),
         "held_out": tasks(record.config.held_out),
     }

@@ -23,6 +23,16 @@ class Score:
     worst_forgetting: float
     score: float
 
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, float]) -> Score:
+        """Read back what `to_metrics` wrote, among other metrics."""
+        return cls(
+            target_gain=metrics["target_gain"],
+            held_out_forgetting=metrics["held_out_forgetting"],
+            worst_forgetting=metrics["worst_forgetting"],
+            score=metrics["score"],
+        )
+
     def to_metrics(self) -> dict[str, float]:
         """Return the fields under their metric names."""
         return {

@@ -109,7 +109,7 @@ class StudyProgress:
                 running.step, running.score = step, score
         if self._live is None:
             recipe = f"{recipe_label(running.recipe)}  " if running else ""
-            self._print(Text(f"trial {number}  {recipe}step {step}  {_score(score)}"))
+            self._print(Text(f"trial {number}  {recipe}step {step}  {score_text(score)}"))
 
     def trial_ended(self, result: TrialResult) -> None:
         """A trial ended: complete, pruned or failed."""
@@ -173,7 +173,7 @@ class StudyProgress:
             line.append(f"  {result.error}")
         else:
             at = f" at step {result.last.step}" if result.state is TrialState.PRUNED else ""
-            line.append(f"{at}  {_score(result.last.score)}")
+            line.append(f"{at}  {score_text(result.last.score)}")
         if self._live is None:
             line.append(f"  {self._done}/{self._total} done{self._left()}")
         return line
@@ -192,7 +192,7 @@ class StudyProgress:
         if self._best is None:
             return "best: none yet"
         best = self._best
-        return f"best: trial {best.number}  {recipe_label(best.recipe)}  {_score(best.last.score)}"
+        return f"best: trial {best.number}  {recipe_label(best.recipe)}  {score_text(best.last.score)}"
 
     def _summary(self) -> str:
         elapsed = wording.duration(self._clock() - self._began)
@@ -221,7 +221,7 @@ class StudyProgress:
                 Text(f"  trial {number}", style="dim"),
                 Text(recipe_label(trial.recipe)),
                 Text(f"step {trial.step}/{trial.recipe.steps}"),
-                Text("" if trial.score is None else _score(trial.score)),
+                Text("" if trial.score is None else score_text(trial.score)),
                 Text(since, style="dim"),
                 Text(trial.preset or "", style="dim"),
             )
@@ -231,6 +231,7 @@ class StudyProgress:
         return table
 
 
-def _score(score: Score) -> str:
+def score_text(score: Score) -> str:
+    """Write a score with its parts."""
     gain, forgetting = wording.points(score.target_gain), wording.points(score.held_out_forgetting)
     return f"score {wording.points(score.score)}  (gain {gain}, forgetting {forgetting})"

@@ -140,12 +140,7 @@ def _rung(result: Mapping[str, Any]) -> Rung:
     return Rung(
         step=result["step"],
         progress=result["progress"],
-        score=Score(
-            target_gain=metrics["target_gain"],
-            held_out_forgetting=metrics["held_out_forgetting"],
-            worst_forgetting=metrics["worst_forgetting"],
-            score=metrics["score"],
-        ),
+        score=Score.from_metrics(metrics),
         values=values,
         metrics=metrics,
         weights=result["weights"],

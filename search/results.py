@@ -11,8 +11,11 @@ from enum import StrEnum
 
 from search.config import StudyConfig
 from search.objective import Objective, Score
+from spaces.points import Point, Soup
 from spaces.recipe import Recipe
 from trainables.evaluation import Evaluation
+
+_POINT_COLUMNS = ("trial", "step", "transform", "alpha", "keep", "members", "subset", "learning_rate")
 
 
 class TrialState(StrEnum):
@@ -97,6 +100,43 @@ class TrialResult:
         return self.rungs[-1]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PointResult:
+    """One point, evaluated without training.
+
+    Attributes:
+        number: Order in which the points were planned, from 0.
+        point: What was done to which trial's weights.
+        trial: That trial; of a soup, its best member.
+        rung: What was measured; `progress` and `step` are those of the weights. None if it failed.
+        preset: Name of the preset that it stands for, or None.
+        error: Why it failed, one line; None unless it did.
+    """
+
+    number: int
+    point: Point
+    trial: TrialResult
+    rung: Rung | None = None
+    preset: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a point without evidence."""
+        if (self.rung is None) == (self.error is None):
+            raise ValueError(f"point {self.number}: it was either measured or has an error")
+
+    @property
+    def measured(self) -> Rung:
+        """What was measured.
+
+        Raises:
+            ValueError: The point failed; it has no score.
+        """
+        if self.rung is None:
+            raise ValueError(f"point {self.number} failed ({self.error}): it has no score")
+        return self.rung
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """Everything that a finished study measured: what selection and the report read.
@@ -108,6 +148,8 @@ class StudyRecord:
         trials: The trials in the order in which they were started.
         seconds: Wall-clock time of the search, from the first trial's start to the last one's end.
         versions: Package -> version, and `git_commit` where known.
+        points: What was evaluated without training, in the order in which it was planned.
+        points_seconds: Wall-clock time of that.
     """
 
     config: StudyConfig
@@ -116,6 +158,8 @@ class StudyRecord:
     trials: tuple[TrialResult, ...]
     seconds: float
     versions: Mapping[str, str]
+    points: tuple[PointResult, ...] = ()
+    points_seconds: float = 0.0
 
 
 def trials_csv(trials: Iterable[TrialResult]) -> str:
@@ -136,6 +180,37 @@ def trials_csv(trials: Iterable[TrialResult]) -> str:
             row |= {"step": trial.last.step, "progress": trial.last.progress}
             row |= dict(trial.last.metrics)
         rows.append(row)
+    return _csv(rows)
+
+
+def points_csv(points: Iterable[PointResult]) -> str:
+    """Return the table of points, one row each: the transform, its trial's recipe and the metrics."""
+    rows: list[dict[str, object]] = []
+    for result in points:
+        fields = {**result.point.to_dict(), "members": members_text(result.point)}
+        if result.point.transform.name != Soup.name:
+            fields |= {
+                "subset": result.trial.recipe.subset,
+                "learning_rate": result.trial.recipe.learning_rate,
+            }
+        row: dict[str, object] = {"number": result.number}
+        row |= {name: fields.get(name, "") for name in _POINT_COLUMNS} | {
+            "state": TrialState.FAILED if result.error else TrialState.COMPLETE,
+            "preset": result.preset or "",
+            "error": result.error or "",
+        }
+        rows.append(row | (dict(result.rung.metrics) if result.rung else {}))
+    return _csv(rows)
+
+
+def members_text(point: Point) -> str:
+    """Write what a soup is made of as `3@100 5@100`: trial and step."""
+    if not isinstance(point.transform, Soup):
+        return ""
+    return " ".join(f"{member.trial}@{member.step}" for member in point.members)
+
+
+def _csv(rows: list[dict[str, object]]) -> str:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")

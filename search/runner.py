@@ -19,10 +19,12 @@ from search.base import base_key, cached_base
 from search.cluster import connected
 from search.config import StudyConfig
 from search.handover import StudyFolder, write_results
+from search.leased_jobs import run_jobs
 from search.objective import Objective
 from search.optuna_store import open_storage, optuna_study_name
 from search.placement import Placement
 from search.plots import study_plots
+from search.point_search import PointSearch, search_points
 from search.preparation import Prepared, place_study, with_evaluation_that_fits
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
@@ -37,8 +39,8 @@ from search.versions import versions
 from trainables.evaluation import Evaluation
 from trainables.execution import GroupShape
 from trainables.files import write_atomically
-from trainables.jobs import EvaluateJob, Report
-from trainables.pool import ON_HEAD, Lease, WorkerPool
+from trainables.jobs import EvaluateJob
+from trainables.pool import ON_HEAD, WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext
 
 _LITTLE_TO_LOSE = 10.0  # points; a held-out task that starts below this says little about forgetting
@@ -105,7 +107,7 @@ def _run_recorded(
         succeeded = False
         try:
             record = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
-            selection = select(record.trials, record.objective)
+            selection = select(record.trials, record.objective, record.points)
             write_results(
                 folder,
                 record,
@@ -192,6 +194,23 @@ def _search(
         began = time.monotonic()
         recorder = _tune(config, folder, tracker, console, placement, pool, objective)
         seconds = time.monotonic() - began
+        began = time.monotonic()
+        points = search_points(
+            config,
+            PointSearch(
+                pool=pool,
+                executions=placement.executions,
+                at_a_time=placement.concurrency,
+                trials=recorder.results,
+                trial_folders=folder.trials,
+                folder=folder.points,
+                objective=objective,
+                metrics=partial(score_metrics, objective=objective),
+            ),
+            tracker,
+            console,
+        )
+        points_seconds = time.monotonic() - began
     finally:
         ray.get(pool.close.remote())
     if all(trial.state is TrialState.FAILED for trial in recorder.results):
@@ -204,6 +223,8 @@ def _search(
         trials=recorder.results,
         seconds=seconds,
         versions=made_with,
+        points=points,
+        points_seconds=points_seconds,
     )
 
 
@@ -227,6 +248,7 @@ def _tune(
         seed=config.search.seed,
         rungs=config.rungs,
         folder=str(folder.trials),
+        keep_rungs=config.points is not None and config.points.earlier_rungs,
     )
     progress = StudyProgress(config.search.trials, console, max_forgetting=config.objective.max_forgetting)
     recorder = TrialRecorder(
@@ -298,15 +320,7 @@ def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
     Raises:
         StudyFailed: The evaluation failed.
     """
-    try:
-        lease: Lease = ray.get(pool.lease.remote(shape))
-        try:
-            sequence = ray.get(lease.group.submit.remote(EvaluateJob()))
-            report: Report = ray.get(lease.group.next_report.remote(sequence))
-        finally:
-            ray.get(pool.release.remote(lease.name))
-    except ray.exceptions.RayError as error:
-        raise StudyFailed(f"the base can't be evaluated: {str(error).strip().splitlines()[-1]}") from None
+    ((_, report),) = run_jobs(pool, {"base": (shape, EvaluateJob())}, at_a_time=1)
     if report.error is not None:
         raise StudyFailed(f"the base can't be evaluated: {report.error}")
     return report.evaluations
@@ -314,8 +328,10 @@ def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
 
 def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selection) -> None:
     files: list[Path] = [folder.trials_table, folder.recipe, folder.report, folder.plots]
+    if folder.points_table.is_file():
+        files.append(folder.points_table)
     tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
 
 
 def _last_metrics(selection: Selection) -> dict[str, float]:
-    return selection.winner.last.score.to_metrics() if selection.winner else {"score": 0.0}
+    return selection.rung.score.to_metrics() if selection.rung else {"score": 0.0}

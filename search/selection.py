@@ -1,4 +1,4 @@
-"""Selection: which recipe won, among the feasible trials and the base itself."""
+"""Selection: which recipe won, among the feasible trials, their points and the base itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from search.labels import approach_label
 from search.objective import Objective
-from search.results import TrialResult, TrialState
+from search.results import PointResult, Rung, TrialResult, TrialState
+from search.wording import counted
+from spaces.points import Identity, Interpolation, Point, Pruning, Soup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +18,18 @@ class Selection:
 
     Attributes:
         winner: The selected trial, or None for "keep the base".
+        point: What is done to the winner's weights; None takes them as they are.
         ranking: The trials that finished and are feasible, best score first.
         infeasible: The trials that finished but forget more than allowed, least violation first.
+        points: The points that were measured and are feasible, best score first.
         reason: Why, in one plain sentence.
     """
 
     winner: TrialResult | None
+    point: PointResult | None = None
     ranking: tuple[TrialResult, ...]
     infeasible: tuple[TrialResult, ...]
+    points: tuple[PointResult, ...] = ()
     reason: str
 
     @property
@@ -31,59 +37,124 @@ class Selection:
         """Whether the verdict is to keep the untouched model."""
         return self.winner is None
 
+    @property
+    def rung(self) -> Rung | None:
+        """What was measured of the selected trial or point; None for "keep the base"."""
+        if self.point is not None:
+            return self.point.rung
+        return self.winner.last if self.winner else None
 
-def select(trials: Sequence[TrialResult], objective: Objective) -> Selection:
-    """Select the feasible complete trial with the highest score, if it beats doing nothing.
+
+def select(
+    trials: Sequence[TrialResult], objective: Objective, points: Sequence[PointResult] = ()
+) -> Selection:
+    """Select the feasible complete trial or point with the highest score, if it beats doing nothing.
 
     The base scores 0 by definition. A tie goes to less forgetting, then to fewer trained parameters, then
-    to the trial that was started first. A pruned trial is never selected: it was not trained to its end.
+    to a trial before a point, then to what was started first. A pruned trial is never selected: it was not
+    trained to its end.
     """
+
+    def feasible(rung: Rung) -> bool:
+        return objective.violation(rung.score.held_out_forgetting) <= 0
+
     finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    feasible = [t for t in finished if objective.violation(t.last.score.held_out_forgetting) <= 0]
-    infeasible = [t for t in finished if objective.violation(t.last.score.held_out_forgetting) > 0]
-    ranking = sorted(
-        feasible,
-        key=lambda t: (
-            -t.last.score.score,
-            t.last.score.held_out_forgetting,
-            t.last.metrics["cost/trainable_parameters"],
-            t.number,
-        ),
-    )
-    infeasible.sort(key=lambda t: t.last.score.held_out_forgetting)
-    winner = ranking[0] if ranking and ranking[0].last.score.score > 0 else None
+    ranking = sorted((trial for trial in finished if feasible(trial.last)), key=_order)
+    infeasible = [trial for trial in finished if not feasible(trial.last)]
+    infeasible.sort(key=lambda trial: trial.last.score.held_out_forgetting)
+    measured = [point for point in points if point.rung is not None]
+    ranked = sorted((point for point in measured if feasible(point.measured)), key=_order)
+    best = _first(ranking, ranked)
+    first = best if best is not None and _rung(best).score.score > 0 else None
+    point = first if isinstance(first, PointResult) else None
+    winner = first.trial if isinstance(first, PointResult) else first
+    if winner is not None:
+        reason = _win(winner, point, len(ranking), len(ranked))
+    elif best is not None:
+        reason = _nothing_gained(best, len(ranking), len(ranked))
+    elif finished:
+        reason = _all_infeasible(infeasible, measured, objective)
+    else:
+        reason = "keep the base: no trial finished"
     return Selection(
         winner=winner,
+        point=point,
         ranking=tuple(ranking),
         infeasible=tuple(infeasible),
-        reason=_reason(winner, ranking, infeasible, objective),
+        points=tuple(ranked),
+        reason=reason,
     )
 
 
-def _reason(
-    winner: TrialResult | None,
-    ranking: Sequence[TrialResult],
-    infeasible: Sequence[TrialResult],
-    objective: Objective,
+def done_to(point: Point, *, whose: str) -> str:
+    """Say in words what a point is: `trial 3, interpolated with the base at alpha 0.9`.
+
+    Args:
+        point: The point.
+        whose: What its trial is called.
+    """
+    match point.transform:
+        case Identity():
+            return f"{whose}, as it was after {counted(point.step, 'step')}"
+        case Interpolation(alpha):
+            return f"{whose}, interpolated with the base at alpha {alpha:g}"
+        case Pruning(keep):
+            return f"{whose}, with {100 * keep:g} % of each tensor's changes kept"
+        case Soup(members):
+            *numbers, last = (str(member.trial) for member in members)
+            return f"the mean of trials {', '.join(numbers)} and {last}" if numbers else f"trial {last}"
+
+
+def _rung(candidate: TrialResult | PointResult) -> Rung:
+    return candidate.measured if isinstance(candidate, PointResult) else candidate.last
+
+
+def _order(candidate: TrialResult | PointResult) -> tuple[float, float, float, bool, int]:
+    rung = _rung(candidate)
+    return (
+        -rung.score.score,
+        rung.score.held_out_forgetting,
+        rung.metrics["cost/trainable_parameters"],
+        isinstance(candidate, PointResult),
+        candidate.number,
+    )
+
+
+def _first(ranking: Sequence[TrialResult], points: Sequence[PointResult]) -> TrialResult | PointResult | None:
+    firsts: list[TrialResult | PointResult] = [*ranking[:1], *points[:1]]
+    return min(firsts, key=_order, default=None)
+
+
+def _tried(trials: int, points: int, kind: str) -> str:
+    text = f"{trials} {kind} trials"
+    # "Points" alone are also what a score is counted in.
+    return f"{text} and {counted(points, 'point')} made from their weights" if points else text
+
+
+def _win(winner: TrialResult, point: PointResult | None, trials: int, points: int) -> str:
+    recipe, rung = winner.recipe, point.measured if point else winner.last
+    trial = f"trial {winner.number} ({approach_label(recipe)} at learning rate {recipe.learning_rate:.2g})"
+    who = f"{done_to(point.point, whose=trial)}," if point else trial
+    return (
+        f"{who} has the highest score of {_tried(trials, points, 'feasible complete')}: "
+        f"{rung.score.score:+.1f} points, a gain of {rung.score.target_gain:+.1f} for "
+        f"{rung.score.held_out_forgetting:+.1f} of forgetting"
+    )
+
+
+def _nothing_gained(best: TrialResult | PointResult, trials: int, points: int) -> str:
+    return (
+        f"keep the base: the best of {_tried(trials, points, 'feasible complete')} scores "
+        f"{_rung(best).score.score:+.1f} points, and doing nothing scores 0"
+    )
+
+
+def _all_infeasible(
+    trials: Sequence[TrialResult], points: Sequence[PointResult], objective: Objective
 ) -> str:
-    if winner is not None:
-        score = winner.last.score
-        return (
-            f"trial {winner.number} ({approach_label(winner.recipe)} at learning rate "
-            f"{winner.recipe.learning_rate:.2g}) has the highest score of {len(ranking)} feasible complete "
-            f"trials: {score.score:+.1f} points, a gain of {score.target_gain:+.1f} for "
-            f"{score.held_out_forgetting:+.1f} of forgetting"
-        )
-    if ranking:
-        best = ranking[0].last.score
-        return (
-            f"keep the base: the best of {len(ranking)} feasible complete trials scores {best.score:+.1f} "
-            "points, and doing nothing scores 0"
-        )
-    if infeasible:
-        nearest = infeasible[0].last.score.held_out_forgetting
-        return (
-            f"keep the base: all {len(infeasible)} complete trials forget more than the allowed "
-            f"{objective.max_forgetting:g} points; the nearest forgets {nearest:.1f}"
-        )
-    return "keep the base: no trial finished"
+    rungs = [*(trial.last for trial in trials), *(point.measured for point in points)]
+    nearest = min(rung.score.held_out_forgetting for rung in rungs)
+    return (
+        f"keep the base: all {_tried(len(trials), len(points), 'complete')} forget more than the allowed "
+        f"{objective.max_forgetting:g} points; the nearest forgets {nearest:.1f}"
+    )

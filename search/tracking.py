@@ -1,8 +1,8 @@
 """StudyTracker: the study's record in MLflow, written by a thread of its own.
 
-One parent run a study; under it one run `base` for the untouched model and one run a trial. MLflow only
-records: nothing here hands a result back. Artifacts of a SQLite store lie in `mlruns/` beside the database;
-a server decides for itself where its artifacts go.
+One parent run a study; under it one run `base` for the untouched model, one run a trial and one a point.
+MLflow only records: nothing here hands a result back. Artifacts of a SQLite store lie in `mlruns/` beside the
+database; a server decides for itself where its artifacts go.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +17,10 @@ from typing import Any, Final
 
 from search.background import BackgroundWriter
 from search.config import StudyConfig
-from search.labels import approach_label
 from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
+from search.nested_runs import NestedRun, point_run, trial_run
 from search.passwords import shown
-from search.results import TrialResult, TrialState
+from search.results import PointResult, TrialResult, TrialState
 from search.study_file import dump_study, plain_values
 from spaces.recipe import Recipe
 from trainables.evaluation import Evaluation
@@ -58,7 +57,7 @@ class StudyTracker:
         self._experiment_id = ""
         self._study_run = ""
         # All three belong to the writer's thread.
-        self._specs: dict[str, _Nested] = {}
+        self._specs: dict[str, NestedRun] = {}
         self._runs: dict[str, str] = {}
         self._open: set[str] = set()
 
@@ -127,7 +126,7 @@ class StudyTracker:
             f"{'target' if task in self._targets else 'held_out'}/{task}": evaluation.value
             for task, evaluation in evaluations.items()
         }
-        spec = _Nested(name=_BASE, key=("kind", _BASE), tags={"cached": str(cached).lower()})
+        spec = NestedRun(name=_BASE, key=("kind", _BASE), tags={"cached": str(cached).lower()})
         now = _now()
 
         def write() -> None:
@@ -147,7 +146,7 @@ class StudyTracker:
             recipe: What is trained and how.
             preset: Name of the preset that queued it, or None.
         """
-        spec = _trial_run(trial_id, number, recipe, preset)
+        spec = trial_run(trial_id, number, recipe, preset)
 
         def write() -> None:
             self._specs[trial_id] = spec
@@ -196,7 +195,7 @@ class StudyTracker:
             tags["error"] = result.error[:_LONGEST_TAG]
         if result.nodes:
             tags["nodes"] = " ".join(result.nodes)[:_LONGEST_TAG]
-        spec = _trial_run(result.trial_id, result.number, result.recipe, result.preset)
+        spec = trial_run(result.trial_id, result.number, result.recipe, result.preset)
         now = _now()
 
         def write() -> None:
@@ -207,6 +206,21 @@ class StudyTracker:
             self._open.discard(result.trial_id)
 
         self._writer.submit(f"the end of trial {result.number}", write)
+
+    def log_point(self, result: PointResult) -> None:
+        """Record a point, with its trial's recipe, as a nested run that has ended."""
+        key, spec = f"point {result.number}", point_run(result)
+        metrics = dict(result.rung.metrics) if result.rung else {}
+        tags = {"error": result.error[:_LONGEST_TAG]} if result.error else {}
+        now = _now()
+
+        def write() -> None:
+            self._specs[key] = spec
+            run = self._nested_run(key)
+            log_batch(self._client, run, metrics=metrics, tags=tags, step=result.point.step, timestamp=now)
+            self._end(run, "FAILED" if result.error else "FINISHED", now)
+
+        self._writer.submit(key, write)
 
     def log_artifacts(self, paths: Iterable[Path]) -> None:
         """Record files and whole folders with the study's run, under their own names."""
@@ -300,26 +314,6 @@ class StudyTracker:
         # `MlflowClient.set_terminated` prints two lines to stdout for every run of a server.
         store = self._client._tracking_client.store
         store.update_run_info(run, RunStatus.from_string(status), timestamp, None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Nested:
-    """A nested run that may have to be made: its key is the tag by which it is found again."""
-
-    name: str
-    key: tuple[str, str]
-    tags: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-    started: int = field(default_factory=lambda: _now())
-
-
-def _trial_run(trial_id: str, number: int, recipe: Recipe, preset: str | None) -> _Nested:
-    return _Nested(
-        name=f"{number:03d} {approach_label(recipe)} lr={recipe.learning_rate:.1e}",
-        key=("trial_id", trial_id),
-        tags={"kind": "trial", "number": str(number), **({"preset": preset} if preset else {})},
-        params=flatten({name: value for name, value in recipe.to_dict().items() if value is not None}),
-    )
 
 
 def _now() -> int:

@@ -1,7 +1,7 @@
 """Presets: the published recipes and their baselines, queued before the sampler proposes its own.
 
 They are those of "How to Teach Large Multimodal Models New Skills" (arXiv 2510.08564), as its code sets them.
-Of its baselines, WiSE-FT is no training of its own: it is the point of `paper_llm` with alpha 0.9.
+Of its baselines, WiSE-FT is no training of its own: it is a point of another preset's trial.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spaces.points import Interpolation, Transform
 from spaces.recipe import Method
 from spaces.space import Bounds, RecipeSpace
 
@@ -57,6 +58,12 @@ PRESETS: Final[dict[str, Preset]] = {
     ),
     "paper_lwf": Preset(subset="llm", distilled=True, values={"lwf_weight": 1.0, "lwf_temperature": 2.0}),
 }
+
+POINT_PRESETS: Final[dict[str, tuple[str, Transform]]] = {
+    # The paper's code mixes 0.1 of the old weights into MLPs that were tuned.
+    "paper_wise_ft": ("paper_mlp", Interpolation(0.9)),
+}
+"""Name -> the preset whose trial it is made of, and the transform."""
 
 
 def preset_params(space: RecipeSpace, learning_rate: float | None = None) -> dict[str, dict[str, Any]]:

@@ -39,6 +39,7 @@ class TrialContext:
         seed: Fixes the order of the data.
         rungs: Optimiser steps to evaluate and report at, rising.
         folder: The folder under which each trial has its own, on storage that every node shares.
+        keep_rungs: Whether the trained parameters of earlier rungs stay there, too.
     """
 
     pool: Any
@@ -48,6 +49,7 @@ class TrialContext:
     seed: int
     rungs: tuple[int, ...]
     folder: str
+    keep_rungs: bool = False
 
 
 class RecipeTrainable(tune.Trainable):
@@ -122,6 +124,7 @@ class RecipeTrainable(tune.Trainable):
             folder=str(Path(self._context.folder) / self.trial_id),
             micro_batch_size=execution.micro_batch_size,
             activation_checkpointing=execution.activation_checkpointing,
+            keep_rungs=self._context.keep_rungs,
             resume=self._pointer,
         )
         self._sequence = ray.get(self._lease.group.submit.remote(job))

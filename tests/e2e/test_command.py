@@ -140,7 +140,9 @@ def test_mlflow_holds_the_study_its_base_and_every_trial(finished: Finished) -> 
     experiment = client.get_experiment_by_name("recipe-search")
     runs = client.search_runs([experiment.experiment_id])
     kinds = sorted(run.data.tags["kind"] for run in runs)
-    assert kinds == ["base", "study", *["trial"] * TRIALS]
+    table = finished.study / "points.csv"
+    points = len(table.read_text().splitlines()) - 1 if table.is_file() else 0
+    assert kinds == ["base", *["point"] * points, "study", *["trial"] * TRIALS]
     status = {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}
     trials = [run for run in runs if run.data.tags["kind"] == "trial"]
     for run in trials:

@@ -11,8 +11,9 @@ from made_study import config, record, trial
 from mlflow.tracking import MlflowClient
 from mlflow_server import mlflow_server
 
-from search.results import TrialState
+from search.results import PointResult, TrialState
 from search.tracking import StudyTracker, prepare_store
+from spaces.points import Interpolation, Point
 
 HALF = {"count": 50.0, "clock": 40.0, "colour": 85.0, "shape": 80.0}
 STUDY = record(
@@ -24,9 +25,13 @@ STUDY = record(
 )
 
 
+BEST = STUDY.trials[0]
+POINT = PointResult(number=0, point=Point(0, 40, Interpolation(0.9)), trial=BEST, rung=BEST.last)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store with one study: the base, a complete trial and a pruned one."""
+    """A SQLite store with one study: the base, a complete trial, a pruned one and a point."""
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     uri = f"sqlite:///{database}"
     prepare_store(uri)
@@ -38,6 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for rung in result.rungs:
                 tracker.log_rung(result.trial_id, rung.step, rung.metrics)
             tracker.end_trial(result)
+        tracker.log_point(POINT)
         tracker.finish(True)
     assert tracker.warnings == []
     return database
@@ -96,3 +102,8 @@ def test_a_pruned_trial_is_not_shown_as_finished(ui: str, store: Path, browser: 
     name = "001 full lr=1.0e-03"
     document = seen(browser, f"{ui}/{run_id(store, name)}", name, "PRUNED", "Killed")
     assert "Finished" not in document
+
+
+def test_a_point_page_shows_what_was_made_of_which_trial(ui: str, store: Path, browser: Any) -> None:
+    name = "000 gate_up alpha 0.9"
+    seen(browser, f"{ui}/{run_id(store, name)}", name, "interpolation", "transform", "27.5", "Finished")

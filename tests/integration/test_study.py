@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 from rich.console import Console
+from safetensors.torch import load_file
 from tiny_models import samples
 
 from search import cli
@@ -27,6 +28,7 @@ from search.results import TrialResult, TrialState
 from search.runner import Outcome, run_study
 from search.study_file import load_study
 from search.tracking import prepare_store
+from spaces.points import Identity, Point
 from spaces.recipe import Recipe
 from trainables.checkpoint import apply_delta
 from trainables.evaluation import Evaluation
@@ -81,6 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
         "training": {"steps": 16, "batch_size": 4},
         "evaluation": {"batch_size": 4, "drift_samples": 3},
         "search": {"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
+        "points": {"top": 1, "alpha": [0.0, 0.5], "soup": None, "earlier_rungs": True},
         "resources": {"max_concurrent_trials": 1},
         "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "tests"},
         "output": str(folder / "runs"),
@@ -153,6 +156,33 @@ def assert_scores_agree(trial: TrialResult, value: float | None, metrics: Mappin
     assert trial.last.metrics["target/easy"] == metrics["target/easy"]
 
 
+def test_the_best_trial_s_points_are_evaluated_and_recorded(outcome: Outcome, home: Path) -> None:
+    """At alpha 0 a point is the base, which scores 0; at the first rung it is what the trial was then."""
+    best = outcome.record.trials[1]
+    early, base, middle = outcome.record.points
+    assert [each.point.label for each in outcome.record.points] == ["step 8", "alpha 0", "alpha 0.5"]
+    assert {each.trial.number for each in outcome.record.points} == {1}
+    assert early.rung == best.rungs[0]
+    assert load_file(best.rungs[0].weights)
+    values = {task: evaluation.value for task, evaluation in outcome.record.base.items()}
+    assert (base.measured.values, base.measured.score.score) == (values, 0.0)
+    assert 0 < middle.measured.metrics["drift/kl_target"] < best.last.metrics["drift/kl_target"]
+    rows = list(csv.DictReader(outcome.folder.points_table.read_text(encoding="utf-8").splitlines()))
+    recorded = {r.data.tags["point"]: r for r in runs(home, "made")[1] if r.data.tags["kind"] == "point"}
+    assert len(rows) == len(recorded) == 3
+    for result, row in zip(outcome.record.points, rows, strict=True):
+        run = recorded[str(result.number)]
+        assert (run.info.status, run.data.params["trial"]) == ("FINISHED", "1")
+        assert run.data.params["transform"] == row["transform"] == result.point.transform.name
+        assert run.data.params.get("alpha", "") == row["alpha"]
+        assert run.data.params["subset"] == row["subset"] == "llm"
+        assert run.data.metrics["score"] == float(row["score"]) == result.measured.score.score
+    document = yaml.safe_load(outcome.folder.recipe.read_text(encoding="utf-8"))
+    chosen = outcome.selection.point
+    assert outcome.selection.winner is best
+    assert Point.from_dict(document["point"]) == (chosen.point if chosen else Point(1, 16, Identity()))
+
+
 def test_every_file_is_there(outcome: Outcome, home: Path) -> None:
     folder = home / "runs" / "made"
     assert outcome.folder.root == folder
@@ -171,7 +201,8 @@ def test_the_recipe_file_names_the_winner(outcome: Outcome) -> None:
     assert winner is not None
     assert document["verdict"] == "use this recipe"
     assert Recipe.from_dict(document["recipe"]) == winner.recipe
-    assert document["evidence"]["score"] == pytest.approx(winner.last.score.score, abs=1e-4)
+    assert outcome.selection.rung is not None
+    assert document["evidence"]["score"] == pytest.approx(outcome.selection.rung.score.score, abs=1e-4)
     assert sum(document["trials"].values()) == 4
 
 
@@ -184,8 +215,10 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     evaluations, _ = bench.evaluate()
     winner = outcome.selection.winner
     assert winner is not None
-    assert {name: evaluation.value for name, evaluation in evaluations.items()} == winner.last.values
-    file = outcome.folder.trials / winner.trial_id / f"evaluations_{winner.last.step:06d}.json"
+    rung = outcome.selection.rung
+    assert rung is not None
+    assert {name: evaluation.value for name, evaluation in evaluations.items()} == rung.values
+    file = outcome.folder.trials / winner.trial_id / f"evaluations_{rung.step:06d}.json"
     stored = {name: Evaluation.from_dict(e) for name, e in json.loads(file.read_text()).items()}
     assert evaluations == stored
     untouched = load_model(config.model.path, dtype=torch.float32)

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from sqlalchemy.engine import Engine
 
 from search.config import StudyConfig
 from search.objective import Score
-from search.results import Rung, TrialResult, TrialState
+from search.results import PointResult, Rung, TrialResult, TrialState
 from search.study_file import parse_study
 from search.tracking import StudyTracker, prepare_store
+from spaces.points import Interpolation, Member, Point, Soup
 from spaces.recipe import Recipe
 from trainables.evaluation import Evaluation
 
@@ -247,6 +248,36 @@ class TestTrialRun:
             "lwf_temperature": "2.0",
             "l2sp_weight": "0.0",
             "replay_ratio": "0.0",
+        }
+
+    def test_a_point_is_a_run_that_has_ended_with_its_trial_s_recipe(self, store: Store) -> None:
+        of = ended("t_1", 4, TrialState.COMPLETE)
+        rung = replace(of.last, metrics={"score": 10.0, "drift/kl_target": 0.5})
+        wise_ft = Point(4, 40, Interpolation(0.9))
+        soup = Point(4, 40, Soup((Member(4, 40), Member(2, 40))))
+        with store.study() as (tracker, parent):
+            tracker.log_point(
+                PointResult(number=0, point=wise_ft, trial=of, rung=rung, preset="paper_wise_ft")
+            )
+            tracker.log_point(PointResult(number=1, point=soup, trial=of, error="gone"))
+        assert tracker.warnings == []
+        first, second = sorted(
+            (run for run in store.runs() if run.data.tags["kind"] == "point"),
+            key=lambda run: run.data.tags["point"],
+        )
+        assert (first.info.run_name, first.info.status) == ("004 gate_up alpha 0.9", "FINISHED")
+        assert first.data.tags["mlflow.parentRunId"] == parent
+        assert first.data.tags["preset"] == "paper_wise_ft"
+        assert first.data.metrics == {"score": 10.0, "drift/kl_target": 0.5}
+        own = {"trial": "4", "step": "40", "transform": "interpolation", "alpha": "0.9"}
+        assert first.data.params.items() >= own.items() | {"learning_rate": "0.00031"}.items()
+        assert (second.info.run_name, second.info.status) == ("004-002 soup of 2", "FAILED")
+        assert second.data.tags["error"] == "gone"
+        assert second.data.params == {
+            "trial": "4",
+            "step": "40",
+            "transform": "soup",
+            "members": "4@40 2@40",
         }
 
     def test_one_run_for_one_trial_id(self, store: Store) -> None:

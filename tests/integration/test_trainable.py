@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ import ray
 from ray import tune
 from tiny_models import setup, train_job
 
-from search.objective import Objective
+from search.objective import Objective, Score
+from search.point_search import PlannedPoint, PointSearch
+from search.results import Rung, TrialResult, TrialState
 from search.runner import score_metrics
+from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from spaces.space import Bounds, RecipeSpace
+from trainables.checkpoint import apply_delta, export_delta
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution, GroupShape
 from trainables.jobs import Report
@@ -55,6 +60,7 @@ def make(pool: Any, folder: Path, how: dict[str, Any], score: Any = None) -> Any
         seed=3,
         rungs=RUNGS,
         folder=str(folder),
+        keep_rungs=True,
     )
     return tune.with_parameters(RecipeTrainable, context=context)(how)
 
@@ -154,6 +160,83 @@ def test_a_failed_job_fails_the_trial_with_its_reason(pool: Any, tmp_path: Path)
     trial.reset_config(config("down"))
     assert trial.step()["step"] == 2
     trial.cleanup()
+
+
+def searched(pool: Any, folder: Path, trial: TrialResult, objective: Objective) -> PointSearch:
+    return PointSearch(
+        pool=pool,
+        executions=dict.fromkeys(SPACE.subsets, Execution(shape=GroupShape())),
+        at_a_time=2,
+        trials=(trial,),
+        trial_folders=folder / "trials",
+        folder=folder / "points",
+        objective=objective,
+        metrics=partial(score_metrics, objective=objective),
+    )
+
+
+def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path: Path) -> None:
+    """The target's base value is -200, so that every point gains and the trial's noted score is below all."""
+    objective = replace(OBJECTIVE, base={"easy": -200.0, "kept": 0.0})
+    trainable = make(pool, tmp_path / "trials", config())
+    results = [trainable.step(), trainable.step()]
+    (home,) = (tmp_path / "trials").iterdir()
+    trial = TrialResult(
+        trial_id=home.name,
+        number=0,
+        recipe=SPACE.recipe(config()),
+        state=TrialState.COMPLETE,
+        rungs=tuple(rung_of(result) for result in results),
+    )
+    soup = Soup((Member(0, RUNGS[0]), Member(0, RUNGS[1])))
+    points = [Interpolation(1.0), Interpolation(0.5), Pruning(0.5), soup, Identity()]
+    plan = [
+        PlannedPoint(number=number, point=Point(0, RUNGS[number != 4], transform), trial=trial, preset=None)
+        for number, transform in enumerate(points)
+    ]
+    search = searched(pool, tmp_path, trial, objective)
+    found = {result.number: result for result in search.evaluate(plan)}
+    assert [found[number].error for number in range(5)] == [None] * 5
+    last = results[-1]["metrics"]
+    assert found[0].measured.values == trial.last.values
+    assert found[0].measured.metrics["drift/kl_target"] == last["drift/kl_target"]
+    assert 0 < found[1].measured.metrics["drift/kl_target"] < last["drift/kl_target"]
+    assert found[4].measured is trial.rungs[0]
+    assert_idle(pool)
+
+    # The selected one's weights, and no others, are written; what can't be written is no point.
+    best = {number: found[number] for number in (1, 2)}
+    (path,) = [
+        result.measured.weights
+        for result in search.with_selected_weights(list(best.values()))
+        if result.measured.weights is not None
+    ]
+    chosen = best[int(Path(path).parent.name)]
+    export_delta(
+        Path(path), json.loads((Path(path).parent / "manifest.json").read_text()), "", tmp_path / "out"
+    )
+    bench = Workbench(setup(base))
+    apply_delta(bench.model, tmp_path / "out")
+    evaluations, _ = bench.evaluate()
+    assert {name: each.value for name, each in evaluations.items()} == chosen.measured.values
+    Path(trial.last.weights or "").unlink()
+    results_now = search.with_selected_weights(list(best.values()))
+    assert all(result.rung is None for result in results_now)
+    assert all("is missing" in str(result.error) for result in results_now)
+    assert_idle(pool)
+
+
+def rung_of(result: Mapping[str, Any]) -> Rung:
+    """Return a rung as it was measured, but for a score that any other one beats."""
+    metrics = result["metrics"]
+    return Rung(
+        step=result["step"],
+        progress=result["progress"],
+        score=Score(target_gain=-1.0, held_out_forgetting=0.0, worst_forgetting=0.0, score=-1.0),
+        values={name: metrics[f"{role}/{name}"] for role, name in (("target", "easy"), ("held_out", "kept"))},
+        metrics=metrics,
+        weights=result["weights"],
+    )
 
 
 def not_a_number(evaluations: Mapping[str, Evaluation]) -> dict[str, float]:

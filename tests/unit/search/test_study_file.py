@@ -58,6 +58,16 @@ def test_data_files_are_looked_for_beside_the_study_file(file: Path) -> None:
     )
 
 
+class TestPoints:
+    def test_null_switches_them_off(self, file: Path) -> None:
+        assert load_study(file, ["points=null"]).points is None
+
+    def test_a_list_may_be_empty(self, file: Path) -> None:
+        points = load_study(file, ["points={alpha: [], keep: [1], soup: null}"]).points
+        assert points is not None
+        assert (points.alpha, points.keep, points.soup) == ((), (1.0,), None)
+
+
 class TestOverrides:
     def test_change_add_and_make_sections(self, file: Path) -> None:
         study = load_study(
@@ -156,6 +166,20 @@ class TestWrongValues:
                 "space.learning_rate: must be a pair [low, high], got [1, 2, 3]",
             ),
             ("space.learning_rate=[0, 1]", "space.learning_rate.0: input should be greater than 0, got 0"),
+            # Points without retraining.
+            ("points.alpha=[0.5, 1.5]", "points.alpha.1: input should be less than or equal to 1, got 1.5"),
+            ("points.alpha=[-1]", "points.alpha.0: input should be greater than or equal to 0, got -1"),
+            ("points.alpha=0.5", "points.alpha: must be a list, got 0.5"),
+            ("points.alpha=[0.5, 0.5]", "points.alpha: 0.5 is listed twice"),
+            ("points.keep=[0]", "points.keep.0: input should be greater than 0, got 0"),
+            ("points.soup=1", "points.soup: input should be greater than or equal to 2, got 1"),
+            ("points.top=0", "points.top: input should be greater than or equal to 1, got 0"),
+            ("points.alhpa=[0.5]", "unknown key 'points.alhpa': did you mean 'alpha'?"),
+            ("points=[0.5]", "points: must be a section, got [0.5]"),
+            (
+                "points.earlier_rungs=true",
+                "points.earlier_rungs: without search.pruning a trial has one rung alone",
+            ),
             # What does not go together.
             (
                 "search.pruning={first_rung: 41}",

@@ -1,0 +1,218 @@
+"""Points without retraining: which to evaluate once the trials have ended, and what they scored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.config import StudyConfig
+from search.leased_jobs import run_jobs
+from search.objective import Objective, Score
+from search.point_progress import PointProgress
+from search.points_config import PointsConfig
+from search.results import PointResult, Rung, TrialResult, TrialState
+from search.selection import select
+from search.tracking import StudyTracker
+from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
+from spaces.presets import POINT_PRESETS
+from trainables.checkpoint import MANIFEST_FILE
+from trainables.evaluation import Evaluation
+from trainables.execution import Execution, GroupShape
+from trainables.files import write_atomically
+from trainables.jobs import PointJob, Report
+from trainables.manifest import TrainableManifest
+from trainables.points import TrainedWeights
+
+_WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPoint:
+    """A point that is to be evaluated.
+
+    Attributes:
+        number: Order of the points, from 0.
+        point: What is done.
+        trial: To which trial's weights; of a soup, its best member.
+        preset: Name of the preset that it stands for, or None.
+    """
+
+    number: int
+    point: Point
+    trial: TrialResult
+    preset: str | None
+
+
+def plan_points(
+    config: PointsConfig, trials: Sequence[TrialResult], *, presets: bool
+) -> tuple[PlannedPoint, ...]:
+    """Return the points that a study evaluates.
+
+    The best trials are taken by their score alone, whatever they forget: a point may forget less than
+    allowed where its trial does not.
+
+    Args:
+        config: Which points.
+        trials: The trials; only complete ones have points.
+        presets: Whether the published points are among them.
+    """
+    best = sorted(
+        (trial for trial in trials if trial.state is TrialState.COMPLETE),
+        key=lambda trial: (-trial.last.score.score, trial.last.score.held_out_forgetting, trial.number),
+    )
+    points: dict[Point, str | None] = {}
+    for trial in best[: config.top]:
+        if config.earlier_rungs:
+            points |= {Point(trial.number, rung.step, Identity()): None for rung in trial.rungs[:-1]}
+        transforms: list[Transform] = [*map(Interpolation, config.alpha), *map(Pruning, config.keep)]
+        points |= {Point(trial.number, trial.last.step, transform): None for transform in transforms}
+    members = tuple(Member(trial.number, trial.last.step) for trial in best[: config.soup or 0])
+    if len(members) > 1:
+        points[Point(members[0].trial, members[0].step, Soup(members))] = None
+    for name, (trained, transform) in POINT_PRESETS.items():
+        for trial in best:
+            if presets and trial.preset == trained:
+                points[Point(trial.number, trial.last.step, transform)] = name
+    by_number = {trial.number: trial for trial in best}
+    return tuple(
+        PlannedPoint(number=number, point=point, trial=by_number[point.trial], preset=preset)
+        for number, (point, preset) in enumerate(points.items())
+    )
+
+
+def search_points(
+    config: StudyConfig, search: PointSearch, tracker: StudyTracker, console: Console
+) -> tuple[PointResult, ...]:
+    """Evaluate what a study makes of its best trials' weights; write those of the selected point.
+
+    Args:
+        config: The study.
+        search: What evaluating points needs of it.
+        tracker: The MLflow record.
+        console: Where the progress is shown.
+    """
+    if config.points is None:
+        return ()
+    plan = plan_points(config.points, search.trials, presets=config.search.presets)
+    if not plan:
+        return ()
+    results = []
+    with PointProgress(len(plan), console) as progress:
+        for result in search.evaluate(plan):
+            results.append(result)
+            tracker.log_point(result)
+            progress.point_ended(result)
+    return search.with_selected_weights(results)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSearch:
+    """What evaluating points needs of a study.
+
+    Attributes:
+        pool: Handle of the `WorkerPool` actor.
+        executions: `Recipe.variant` -> how its trials were carried out.
+        at_a_time: Bound on evaluations at a time.
+        trials: The study's trials.
+        trial_folders: The folder under which each trial has its own.
+        folder: The folder under which each point gets its own.
+        objective: What the study maximises.
+        metrics: Turns evaluations into the metrics of the objective.
+    """
+
+    pool: Any
+    executions: Mapping[str, Execution]
+    at_a_time: int
+    trials: Sequence[TrialResult]
+    trial_folders: Path
+    folder: Path
+    objective: Objective
+    metrics: Callable[[Mapping[str, Evaluation]], dict[str, float]]
+
+    def evaluate(self, plan: Sequence[PlannedPoint]) -> Iterator[PointResult]:
+        """Yield each planned point as it is evaluated on the search split; a rung as the trial found it."""
+        by_number = {planned.number: planned for planned in plan}
+        open_points = {}
+        for planned in plan:
+            if isinstance(planned.point.transform, Identity):
+                yield _result(planned, rung=_rung_of(planned.trial, planned.point.step))
+            else:
+                open_points[planned.number] = self._job(planned.point)
+        for number, report in run_jobs(self.pool, open_points, at_a_time=self.at_a_time):
+            yield self._evaluated(by_number[number], report)
+
+    def with_selected_weights(self, results: Sequence[PointResult]) -> tuple[PointResult, ...]:
+        """Return the points, the selected one's weights being written; one that can't be is no point."""
+        points = {result.number: result for result in results}
+        while True:
+            found = select(self.trials, self.objective, tuple(points.values())).point
+            if found is None or found.measured.weights is not None:
+                return tuple(points[number] for number in sorted(points))
+            points[found.number] = self._written(found)
+
+    def _written(self, result: PointResult) -> PointResult:
+        folder = self.folder / str(result.number)
+        shape, job = self._job(result.point)
+        job = replace(job, write_to=str(folder / _WEIGHTS_FILE))
+        ((_, report),) = run_jobs(self.pool, {"selected": (shape, job)}, at_a_time=1)
+        if report.error is not None or report.checkpoint is None or report.manifest is None:
+            return replace(result, rung=None, error=f"its weights can't be written: {report.error}")
+        write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
+        return replace(result, rung=replace(result.measured, weights=report.checkpoint.path))
+
+    def _job(self, point: Point) -> tuple[GroupShape, PointJob]:
+        """Return a point's job, and the largest of the shapes that trained its members."""
+        by_number = {trial.number: trial for trial in self.trials}
+        members, shapes = [], []
+        for member in point.members:
+            trial = by_number[member.trial]
+            weights = _rung_of(trial, member.step).weights
+            assert weights is not None, "a complete trial leaves its weights"
+            description = (self.trial_folders / trial.trial_id / MANIFEST_FILE).read_text("utf-8")
+            manifest = TrainableManifest.from_dict(json.loads(description))
+            members.append(TrainedWeights(path=weights, manifest=manifest))
+            shapes.append(self.executions[trial.recipe.variant].shape)
+        shape = max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
+        return shape, PointJob(point=point, members=tuple(members))
+
+    def _evaluated(self, planned: PlannedPoint, report: Report) -> PointResult:
+        if report.error is not None:
+            return _result(planned, error=report.error)
+        try:
+            metrics = {**self.metrics(report.evaluations), **report.metrics}
+        except ValueError as error:
+            return _result(planned, error=str(error))
+        if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
+            return _result(planned, error=f"metric {broken[0]} is {metrics[broken[0]]}")
+        scores = {task: evaluation.to_dict() for task, evaluation in report.evaluations.items()}
+        file = self.folder / str(planned.number) / "evaluations.json"
+        write_atomically(file, json.dumps(scores).encode())
+        rung = Rung(
+            step=planned.point.step,
+            progress=planned.point.step / planned.trial.recipe.steps,
+            score=Score.from_metrics(metrics),
+            values={task: evaluation.value for task, evaluation in report.evaluations.items()},
+            metrics=metrics,
+        )
+        return _result(planned, rung=rung)
+
+
+def _rung_of(trial: TrialResult, step: int) -> Rung:
+    return next(rung for rung in trial.rungs if rung.step == step)
+
+
+def _result(planned: PlannedPoint, *, rung: Rung | None = None, error: str | None = None) -> PointResult:
+    return PointResult(
+        number=planned.number,
+        point=planned.point,
+        trial=planned.trial,
+        preset=planned.preset,
+        rung=rung,
+        error=error,
+    )
