@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from search import wording
 from search.labels import approach_label, approach_sentence, group_label
+from search.point_findings import made_then, point_caveat
 from search.results import Rung, StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
@@ -129,6 +130,12 @@ def shown_trial(selection: Selection) -> TrialResult | None:
     return next(iter((*selection.ranking[:1], *selection.infeasible[:1])), None)
 
 
+def shown_rung(selection: Selection) -> Rung | None:
+    """Return what was measured of the selected trial or point, else of the trial worth a closer look."""
+    trial = shown_trial(selection)
+    return selection.rung or (trial.last if trial else None)
+
+
 def group_bests(record: StudyRecord, selection: Selection) -> tuple[GroupBest, ...]:
     """Return each group at its own best rate: feasible ones by score, then infeasible, then unfinished.
 
@@ -199,11 +206,14 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
             f"Each recipe was trained once, with seed {record.config.search.seed}: "
             "another seed gives another score."
         )
-    if complete > 1:
+    scores = complete + sum(result.rung is not None for result in record.points)
+    if scores > 1:
         notes.append(
-            f"The best of {complete} noisy scores tends to be too high (the winner's curse): "
+            f"The best of {scores} noisy scores tends to be too high (the winner's curse): "
             "expect somewhat less when the recipe is trained again."
         )
+    if caveat := point_caveat(record):
+        notes.append(caveat)
     winner = selection.winner
     if winner is not None and (edge := rate_edge(record, winner)):
         notes.append(
@@ -227,16 +237,17 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
 
 
 def _verdict(record: StudyRecord, selection: Selection) -> str:
-    trial = selection.winner
-    if trial is None:
+    trial, rung = selection.winner, selection.rung
+    if trial is None or rung is None:
         reason = selection.reason.removeprefix("keep the base: ")
         return f"Keep the base model: {reason}."
-    rung, recipe = trial.last, trial.recipe
+    recipe = trial.recipe
     targets = "on the target" if len(record.objective.targets) == 1 else "on average over the targets"
     gain = with_stderr(rung.score.target_gain, gain_stderr(record, rung))
     return (
         f"Train {approach_sentence(recipe)} with a learning rate of {wording.rate(recipe.learning_rate)} for "
-        f"{wording.counted(recipe.steps, 'step')}. Over the base model it gains {gain} points {targets} "
+        f"{wording.counted(recipe.steps, 'step')}{made_then(selection.point)}. "
+        f"Over the base model it gains {gain} points {targets} "
         f"({_sizes(row.n for row in changes(record, rung) if row.target)}) and {_forgetting(record, rung)}, "
         f"a score of {wording.points(rung.score.score)}."
     )
@@ -261,13 +272,14 @@ def _forgetting(record: StudyRecord, rung: Rung) -> str:
 
 
 def _runner_up(record: StudyRecord, selection: Selection) -> str:
-    if selection.winner is None or len(selection.ranking) < 2:
+    others = selection.ranking[1:] if selection.point is None else selection.ranking
+    if selection.rung is None or not others:
         return ""
-    winner, second = selection.ranking[:2]
-    lead = winner.last.score.score - second.last.score.score
-    error = score_stderr(record, winner.last)
+    second, who = others[0], "The runner-up" if selection.point is None else "The best trial as trained"
+    lead = selection.rung.score.score - second.last.score.score
+    error = score_stderr(record, selection.rung)
     text = (
-        f"The runner-up, trial {second.number} ({approach_label(second.recipe)} at "
+        f"{who}, trial {second.number} ({approach_label(second.recipe)} at "
         f"{wording.rate(second.recipe.learning_rate)}), scored {wording.points(second.last.score.score)}"
     )
     if lead == 0:

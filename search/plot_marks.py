@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from search import plot_theme, wording
 from search.labels import approach_label, group_label
+from search.objective import Score
 from search.results import StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
@@ -53,15 +54,16 @@ class Plot:
 
 
 def by_outcome(record: StudyRecord, selection: Selection) -> dict[Outcome, list[TrialResult]]:
-    """Group the trials that have a score by what became of them."""
-    winner = selection.winner.number if selection.winner else None
+    """Group the trials that have a score by what became of them; none is selected where a point is."""
+    chosen = selection.winner if selection.point is None else None
+    winner = chosen.number if chosen else None
     complete = [trial for trial in selection.ranking if trial.number != winner]
     pruned = [trial for trial in record.trials if trial.state is TrialState.PRUNED]
     return {
         Outcome.PRUNED: pruned,
         Outcome.INFEASIBLE: list(selection.infeasible),
         Outcome.COMPLETE: complete,
-        Outcome.SELECTED: [selection.winner] if selection.winner else [],
+        Outcome.SELECTED: [chosen] if chosen else [],
     }
 
 
@@ -148,15 +150,22 @@ def heading(trial: TrialResult) -> str:
     return f"<b>trial {trial.number}</b> {short_name(trial)}"
 
 
-def hover_text(trial: TrialResult) -> str:
-    """Return what a pointer at a trial shows: the recipe and its score."""
-    score, recipe = trial.last.score, trial.recipe
-    lines = [
-        heading(trial),
-        f"{trial.state.value} at step {trial.last.step} of {recipe.steps}, batch {recipe.batch_size}",
+def score_lines(score: Score) -> list[str]:
+    """Return the lines of a score in what a pointer shows."""
+    return [
         f"score {wording.points(score.score)}, gain {wording.points(score.target_gain)}",
         f"forgetting {wording.points(score.held_out_forgetting)}, "
         f"worst {wording.points(score.worst_forgetting)}",
+    ]
+
+
+def hover_text(trial: TrialResult) -> str:
+    """Return what a pointer at a trial shows: the recipe and its score."""
+    recipe = trial.recipe
+    lines = [
+        heading(trial),
+        f"{trial.state.value} at step {trial.last.step} of {recipe.steps}, batch {recipe.batch_size}",
+        *score_lines(trial.last.score),
     ]
     if trial.preset:
         lines.append(f"preset {escaped(trial.preset)}")

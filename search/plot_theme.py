@@ -17,6 +17,7 @@ BLUE: Final = "#0072B2"
 GREEN: Final = "#009E73"
 ORANGE: Final = "#E69F00"
 VERMILLION: Final = "#D55E00"
+PURPLE: Final = "#CC79A7"
 GREY: Final = "#8A8F98"
 
 _INK: Final = {"light": "#1c2026", "dark": "#e8eaed"}

@@ -22,7 +22,8 @@ from search import findings, plot_theme, wording
 from search.labels import approach_label, approach_sentence, settings_label
 from search.plot_marks import Plot
 from search.plots import study_plots
-from search.results import StudyRecord, TrialResult, TrialState
+from search.point_findings import made_then, point_rows
+from search.results import Rung, StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 from search.study_file import dump_study
 from spaces.space import RecipeSpace
@@ -54,7 +55,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
     plots = study_plots(record, selection)
     scripts = (get_plotlyjs(), _PAGE_JS) if plots else ()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    shown = findings.shown_trial(selection)
+    shown, rung = findings.shown_trial(selection), findings.shown_rung(selection)
     ranking = _ranking(record, selection)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         name=record.config.name,
@@ -66,9 +67,10 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         ranking=ranking[:_RANKED],
         further=ranking[_RANKED:],
         subsets=_subsets(record, selection),
-        tasks=_tasks(record, shown),
+        points=point_rows(record, selection),
+        tasks=_tasks(record, rung),
         tasks_title=_tasks_title(selection, shown),
-        has_tuned=shown is not None,
+        has_tuned=rung is not None,
         totals=_totals(record),
         failures=_failures(record),
         command=_command(record),
@@ -87,7 +89,8 @@ def _headline(selection: Selection) -> str:
     if selection.winner is None:
         return "Keep the base model"
     recipe = selection.winner.recipe
-    return f"Train {approach_sentence(recipe)} at learning rate {wording.rate(recipe.learning_rate)}"
+    trained = f"Train {approach_sentence(recipe)} at learning rate {wording.rate(recipe.learning_rate)}"
+    return trained + made_then(selection.point)
 
 
 def _tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
@@ -98,13 +101,12 @@ def _tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
         "value": wording.counted(len(states), "trial"),
         "note": f"{pruned} pruned, {failed} failed, {wording.duration(record.seconds)}",
     }
-    trial = selection.winner
-    if trial is None:
+    rung = selection.rung
+    if rung is None:
         best = findings.shown_trial(selection)
         value = wording.points(best.last.score.score) if best else wording.UNKNOWN
         note = "infeasible" if best and not selection.ranking else "points; doing nothing scores 0"
         return [{"label": "best score of a recipe", "value": value, "note": note}, study]
-    rung = trial.last
     return [
         {
             "label": "score",
@@ -148,7 +150,7 @@ def _formula(record: StudyRecord) -> str:
 
 
 def _ranking(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
-    winner = selection.winner.number if selection.winner else None
+    winner = selection.winner.number if selection.winner and selection.point is None else None
     base: dict[str, object] = {"number": "base", "kind": "base", "subset": "keep the model as it is"}
     base |= dict.fromkeys(("tag", "rate", "state", "steps", "kl", "parameters", "time"), "")
     base |= dict.fromkeys(("score", "gain", "forgetting", "worst"), "0.0")
@@ -228,10 +230,12 @@ def _tasks_title(selection: Selection, shown: TrialResult | None) -> str:
     if shown is None:
         return "The base model, task by task"
     which = "the selected recipe" if selection.winner else "the best recipe tried"
-    return f"Task by task: {which} (trial {shown.number}) against the base"
+    made = f", {selection.point.point.label}" if selection.point else ""
+    number = selection.winner.number if selection.winner else shown.number
+    return f"Task by task: {which} (trial {number}{made}) against the base"
 
 
-def _tasks(record: StudyRecord, shown: TrialResult | None) -> list[dict[str, object]]:
+def _tasks(record: StudyRecord, rung: Rung | None) -> list[dict[str, object]]:
     return [
         {
             "task": row.task,
@@ -242,18 +246,21 @@ def _tasks(record: StudyRecord, shown: TrialResult | None) -> list[dict[str, obj
             "change": findings.with_stderr(row.change, row.stderr),
             "sign": "" if not abs(row.change) > 2 * row.stderr else "up" if row.change > 0 else "down",
         }
-        for row in findings.changes(record, shown.last if shown else None)
+        for row in findings.changes(record, rung)
     ]
 
 
 def _totals(record: StudyRecord) -> list[tuple[str, str]]:
     states = Counter(trial.state.value.lower() for trial in record.trials)
     total = findings.cost(record)
+    number = wording.counted(len(record.points), "point")
+    points = f"{number} in {wording.duration(record.points_seconds)}" if record.points else "none"
     return [
         ("trials", ", ".join(f"{number} {state}" for state, number in states.items()) or "none"),
         ("wall-clock time of the search", wording.duration(total.wall)),
         ("training, summed over trials", wording.duration(total.train)),
         ("evaluation, summed over trials", wording.duration(total.evaluation)),
+        ("without retraining", points),
     ]
 
 
@@ -288,7 +295,10 @@ def _repeatable(record: StudyRecord) -> str:
 def _recipe_yaml(selection: Selection) -> str:
     if selection.winner is None:
         return ""
-    return yaml.safe_dump(selection.winner.recipe.to_dict(), sort_keys=False)
+    fields = selection.winner.recipe.to_dict()
+    if selection.point is not None:
+        fields = {"recipe": fields, "point": selection.point.point.to_dict()}
+    return yaml.safe_dump(fields, sort_keys=False)
 
 
 def _without_passwords(text: str) -> str:

@@ -134,9 +134,10 @@ def _tried(trials: int, points: int, kind: str) -> str:
 def _win(winner: TrialResult, point: PointResult | None, trials: int, points: int) -> str:
     recipe, rung = winner.recipe, point.measured if point else winner.last
     trial = f"trial {winner.number} ({approach_label(recipe)} at learning rate {recipe.learning_rate:.2g})"
-    who = f"{done_to(point.point, whose=trial)}," if point else trial
+    who = done_to(point.point, whose=trial) if point else trial
+    comma = "," if point and not isinstance(point.point.transform, Soup) else ""
     return (
-        f"{who} has the highest score of {_tried(trials, points, 'feasible complete')}: "
+        f"{who}{comma} has the highest score of {_tried(trials, points, 'feasible complete')}: "
         f"{rung.score.score:+.1f} points, a gain of {rung.score.target_gain:+.1f} for "
         f"{rung.score.held_out_forgetting:+.1f} of forgetting"
     )

@@ -13,8 +13,10 @@ from rich.text import Text
 
 from search.labels import adapters_sentence, kept_sentence
 from search.passwords import without_password
+from search.point_findings import made_then
 from search.results import TrialResult
 from search.runner import Outcome
+from search.selection import Selection
 
 
 def render_summary(outcome: Outcome) -> RenderableType:
@@ -22,7 +24,7 @@ def render_summary(outcome: Outcome) -> RenderableType:
     winner = outcome.selection.winner
     parts: list[RenderableType] = [Text(_sentence(outcome.selection.reason)), Text()]
     if winner is not None:
-        parts += [_recipe_table(winner), Text()]
+        parts += [_recipe_table(outcome.selection, winner), Text()]
     parts.append(_where(outcome))
     title = "keep the base" if winner is None else "selected recipe"
     return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2))
@@ -36,9 +38,10 @@ def turn_rounds(trials: tuple[TrialResult, ...]) -> list[float]:
     ]
 
 
-def _recipe_table(winner: TrialResult) -> Table:
+def _recipe_table(selection: Selection, winner: TrialResult) -> Table:
     table = Table.grid(padding=(0, 3, 0, 0))
-    recipe, last = winner.recipe, winner.last
+    recipe, rung = winner.recipe, selection.rung
+    assert rung is not None
     rows = [
         ("subset", recipe.subset),
         ("layers", "" if recipe.layers == "all" else recipe.layers),
@@ -46,10 +49,11 @@ def _recipe_table(winner: TrialResult) -> Table:
         ("held by", kept_sentence(recipe)),
         ("learning rate", f"{recipe.learning_rate:.3g}"),
         ("steps", f"{recipe.steps}, of {recipe.batch_size} samples each, {recipe.schedule}"),
-        ("trained", f"{last.metrics['cost/trainable_parameters']:,.0f} parameters"),
-        ("target gain", f"{last.score.target_gain:+.1f} points"),
-        ("forgetting", f"{last.score.held_out_forgetting:+.1f} points on average"),
-        ("score", f"{last.score.score:+.1f} points, on the search split"),
+        ("then", made_then(selection.point).removeprefix(", ").removeprefix("then ")),
+        ("trained", f"{rung.metrics['cost/trainable_parameters']:,.0f} parameters"),
+        ("target gain", f"{rung.score.target_gain:+.1f} points"),
+        ("forgetting", f"{rung.score.held_out_forgetting:+.1f} points on average"),
+        ("score", f"{rung.score.score:+.1f} points, on the search split"),
     ]
     for name, value in rows:
         if value:
@@ -66,6 +70,8 @@ def _where(outcome: Outcome) -> Table:
     rows.append(("MLflow", _ui_command(outcome.record.config.tracking.uri)))
     measured = turn_rounds(outcome.record.trials)
     took = f"{outcome.record.seconds:.0f} s for {len(outcome.record.trials)} trials"
+    if outcome.record.points:
+        took += f", {outcome.record.points_seconds:.0f} s for {len(outcome.record.points)} points"
     if measured:
         took += f"; median turn-round {statistics.median(measured):.2f} s"
     rows.append(("took", took))

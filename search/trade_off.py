@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 from search import plot_theme
 from search.findings import forgetting_stderr, gain_stderr
 from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, group_name
-from search.results import StudyRecord, TrialResult, TrialState
+from search.point_marks import add_points
+from search.results import Rung, StudyRecord, TrialResult, TrialState
 from search.selection import Selection
 
 Range = tuple[float, float]
@@ -24,6 +25,7 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     scores = [trial.last.score for group in groups.values() for trial in group]
     if not scores:
         return None
+    scores += [result.rung.score for result in record.points if result.rung]
     figure = go.Figure()
     bound = record.objective.max_forgetting
     error_x, error_y = _errors(record, selection)
@@ -38,8 +40,9 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     _add_front(figure, front)
     _add_labels(figure, _told_apart(front, selection, x_range, y_range), x_range)
     add_trials(figure, groups, lambda t: t.last.score.held_out_forgetting, lambda t: t.last.score.target_gain)
-    if selection.winner is not None:
-        _add_errors(figure, record, selection.winner)
+    add_points(figure, record, selection)
+    if selection.rung is not None:
+        _add_errors(figure, record, selection.rung)
     figure.add_scatter(
         x=[0],
         y=[0],
@@ -64,6 +67,8 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
         "above and to the left of it. The dotted lines join equal scores: what lies below the one through "
         "the base is worse than doing nothing."
     )
+    if record.points:
+        caption += " Diamonds were made without retraining; a thin line joins base, interpolations and trial."
     return Plot(name="trade_off", title="Gain against forgetting", caption=caption, figure=figure)
 
 
@@ -138,9 +143,9 @@ def _told_apart(
 
 def _errors(record: StudyRecord, selection: Selection) -> tuple[list[float], list[float]]:
     """Return the ends of the error bars, in forgetting and in gain; none without a winner."""
-    if selection.winner is None:
+    rung = selection.rung
+    if rung is None:
         return [], []
-    rung = selection.winner.last
     x, y = forgetting_stderr(record, rung), gain_stderr(record, rung)
     forgetting, gain = rung.score.held_out_forgetting, rung.score.target_gain
     return (
@@ -151,7 +156,7 @@ def _errors(record: StudyRecord, selection: Selection) -> tuple[list[float], lis
 
 def _add_equal_score(figure: go.Figure, record: StudyRecord, selection: Selection, x_range: Range) -> None:
     weight = record.objective.forgetting_weight
-    levels = [0.0] + ([selection.winner.last.score.score] if selection.winner else [])
+    levels = [0.0] + ([selection.rung.score.score] if selection.rung else [])
     for level in levels:
         figure.add_scatter(
             x=list(x_range),
@@ -164,8 +169,7 @@ def _add_equal_score(figure: go.Figure, record: StudyRecord, selection: Selectio
         )
 
 
-def _add_errors(figure: go.Figure, record: StudyRecord, trial: TrialResult) -> None:
-    rung = trial.last
+def _add_errors(figure: go.Figure, record: StudyRecord, rung: Rung) -> None:
     errors = {"error_x": forgetting_stderr(record, rung), "error_y": gain_stderr(record, rung)}
     bars = {"color": plot_theme.GREEN, "thickness": 1.2, "width": 4}
     figure.update_traces(

@@ -12,14 +12,15 @@ from made_study import BASE, config, record, trial
 from safetensors.torch import load_file
 
 from search.handover import StudyFolder, recipe_document, write_results
-from search.results import TrialResult, TrialState
+from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
 from search.study_file import load_study
+from spaces.points import Interpolation, Member, Point, Soup, Transform
 from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
 
 WEIGHTS = {"parameter/a.weight": torch.tensor([1.0, 2.0]), "parameter/b.bias": torch.tensor([3.0])}
-MANIFEST = {"subset": "gate_up", "trained": 3}
+MANIFEST = {"subset": "gate_up", "trained": 3, "adapters": None}
 
 
 def with_weights(folder: StudyFolder, made: TrialResult) -> TrialResult:
@@ -59,6 +60,8 @@ def test_the_selected_recipe_with_its_evidence(folder: StudyFolder) -> None:
     document = handed_over(folder, worse, better, pruned, failed)
 
     assert document["verdict"] == "use this recipe"
+    assert document["point"] == {"trial": 1, "step": 40, "transform": "identity"}
+    assert document["points"] == 0
     assert Recipe.from_dict(document["recipe"]) == better.recipe  # type: ignore[arg-type]
     assert document["model"] == {"path": "tiny-llava", "dtype": "float32", "fingerprint": "f1"}
     assert document["evidence"] == {
@@ -96,6 +99,49 @@ def test_the_winner_s_weights_are_handed_over(folder: StudyFolder) -> None:
     manifest = json.loads((folder.selected / "manifest.json").read_text())
     assert manifest["base_fingerprint"] == "f1"
     assert manifest["subset"] == "gate_up"
+
+
+def with_point(folder: StudyFolder, transform: Transform, *trials: TrialResult) -> dict[str, object]:
+    """Hand over a study whose one point, of its first trial, gains 60 on `count`: mean 30."""
+    made = record([trial(9, [{"count": 70.0}])]).trials[0].last
+    home = folder.points / "0"
+    pointer = save_checkpoint(home / "weights.safetensors", {"parameter/a.weight": torch.tensor([9.0])}, 40)
+    assert pointer is not None
+    (home / "manifest.json").write_text(json.dumps(MANIFEST | {"trained": 1}))
+    result = PointResult(
+        number=0,
+        point=Point(trials[0].number, 40, transform),
+        trial=trials[0],
+        rung=dataclasses.replace(made, weights=pointer.path),
+    )
+    study = dataclasses.replace(record(trials), points=(result,))
+    selection = select(study.trials, study.objective, study.points)
+    assert selection.point is result
+    write_results(folder, study, selection, model_fingerprint="f1", data_fingerprints={})
+    document = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    return document
+
+
+def test_a_selected_point_is_handed_over_with_its_evidence_and_weights(folder: StudyFolder) -> None:
+    own = trial(3, [{"count": 50.0}])
+    document = with_point(folder, Interpolation(0.9), own)
+    assert document["point"] == {"trial": 3, "step": 40, "transform": "interpolation", "alpha": 0.9}
+    assert Recipe.from_dict(document["recipe"]) == own.recipe  # type: ignore[arg-type]
+    assert document["evidence"]["score"] == 30.0  # type: ignore[index]
+    assert document["evidence"]["targets"]["count"]["tuned"] == 70.0  # type: ignore[index]
+    assert document["points"] == 1
+    assert load_file(folder.selected / "delta.safetensors")["a.weight"].tolist() == [9.0]
+    assert json.loads((folder.selected / "manifest.json").read_text())["trained"] == 1
+    assert len(folder.points_table.read_text().splitlines()) == 2
+
+
+def test_a_selected_soup_names_what_each_member_was_trained_by(folder: StudyFolder) -> None:
+    members = trial(3, [{"count": 50.0}]), trial(1, [{"count": 40.0}], subset="full")
+    document = with_point(folder, Soup((Member(3, 40), Member(1, 40))), *members)
+    described = document["point"]["members"]  # type: ignore[index]
+    assert [(each["trial"], each["step"]) for each in described] == [(3, 40), (1, 40)]
+    assert [Recipe.from_dict(each["recipe"]) for each in described] == [each.recipe for each in members]
 
 
 def test_keeping_the_base_hands_over_no_weights(folder: StudyFolder) -> None:

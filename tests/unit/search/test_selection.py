@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.objective import Objective, Score
-from search.results import Rung, TrialResult, TrialState
-from search.selection import Selection, select
+from search.results import PointResult, Rung, TrialResult, TrialState
+from search.selection import Selection, done_to, select
+from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from spaces.recipe import Recipe
+
+HALF = Interpolation(0.5)
 
 
 def trial(
@@ -88,6 +92,87 @@ class TestWinner:
         verdict = selected(trial(0, 9.0, state=state), trial(1, 1.0))
         assert numbers(verdict.ranking) == [1]
         assert verdict.winner is verdict.ranking[0]
+
+
+def point(
+    of: TrialResult, score: float, forgetting: float = 0.0, transform: Transform = HALF, number: int = 0
+) -> PointResult:
+    rung = trial(0, score, forgetting).last
+    return PointResult(number=number, point=Point(of.number, 40, transform), trial=of, rung=rung)
+
+
+def with_points(
+    trials: Sequence[TrialResult], *points: PointResult, max_forgetting: float | None = None
+) -> Selection:
+    objective = Objective(base={}, targets=("count",), held_out=("colour",), max_forgetting=max_forgetting)
+    return select(trials, objective, points)
+
+
+class TestPoints:
+    def test_compete_with_the_trials(self) -> None:
+        trials = (trial(0, 3.0), trial(1, 5.0))
+        worse, better = point(trials[1], 4.0), point(trials[0], 6.0, 1.0, number=1)
+        verdict = with_points(trials, worse, better)
+        assert (verdict.winner, verdict.point, verdict.rung) == (trials[0], better, better.rung)
+        assert verdict.points == (better, worse)
+        assert numbers(verdict.ranking) == [1, 0]
+        assert verdict.reason == (
+            "trial 0 (gate_up at learning rate 0.00015), interpolated with the base at alpha 0.5, has the "
+            "highest score of 2 feasible complete trials and 2 points made from their weights: +6.0 points, "
+            "a gain of +7.0 for +1.0 of forgetting"
+        )
+
+    def test_a_trial_wins_a_tie(self) -> None:
+        one = trial(0, 5.0)
+        verdict = with_points([one], point(one, 5.0))
+        assert (verdict.winner, verdict.point, verdict.rung) == (one, None, one.last)
+
+    def test_less_forgetting_wins_a_tie_first(self) -> None:
+        one = trial(0, 5.0, forgetting=2.0)
+        assert with_points([one], point(one, 5.0, forgetting=1.0)).point is not None
+
+    def test_a_point_may_be_feasible_where_its_trial_is_not(self) -> None:
+        one = trial(0, 20.0, forgetting=9.0)
+        verdict = with_points([one], point(one, 15.0, forgetting=2.0), max_forgetting=3.0)
+        assert (verdict.winner, verdict.ranking, numbers(verdict.infeasible)) == (one, (), [0])
+        assert verdict.rung is not None
+        assert verdict.rung.score.score == 15.0
+
+    def test_an_infeasible_one_never_wins(self) -> None:
+        one = trial(0, 1.0)
+        verdict = with_points([one], point(one, 50.0, forgetting=9.0), max_forgetting=3.0)
+        assert (verdict.winner, verdict.point, verdict.points) == (one, None, ())
+
+    def test_one_that_failed_is_none(self) -> None:
+        one = trial(0, 1.0)
+        lost = PointResult(number=0, point=Point(0, 40, HALF), trial=one, error="lost")
+        assert with_points([one], lost).points == ()
+
+    def test_the_base_is_kept_where_none_of_them_beats_it(self) -> None:
+        one = trial(0, -3.0)
+        assert with_points([one], point(one, -1.0)).reason == (
+            "keep the base: the best of 1 feasible complete trials and 1 point made from their weights "
+            "scores -1.0 points, and doing nothing scores 0"
+        )
+
+    def test_the_nearest_of_all_that_forget_too_much_is_told(self) -> None:
+        one = trial(0, 9.0, forgetting=9.0)
+        assert with_points([one], point(one, 5.0, forgetting=4.0), max_forgetting=3.0).reason == (
+            "keep the base: all 1 complete trials and 1 point made from their weights forget more than the "
+            "allowed 3 points; the nearest forgets 4.0"
+        )
+
+    @pytest.mark.parametrize(
+        ("transform", "words"),
+        [
+            (Identity(), "trial 0, as it was after 40 steps"),
+            (Interpolation(0.9), "trial 0, interpolated with the base at alpha 0.9"),
+            (Pruning(0.1), "trial 0, with 10 % of each tensor's changes kept"),
+            (Soup((Member(0, 40), Member(4, 40), Member(2, 40))), "the mean of trials 0, 4 and 2"),
+        ],
+    )
+    def test_in_words(self, transform: Transform, words: str) -> None:
+        assert done_to(Point(0, 40, transform), whose="trial 0") == words
 
 
 class TestConstraint:
