@@ -128,7 +128,7 @@ def run_real(study: NoopStudy, *, ours: bool) -> dict[str, Any]:
     pool = ray.remote(num_cpus=0)(NoopPool).remote(group)
     context = TrialContext(
         pool=pool,
-        executions=dict.fromkeys(study.config.space.subsets, Execution(shape=GroupShape())),
+        executions=dict.fromkeys(study.config.recipe_space().variants, Execution(shape=GroupShape())),
         recipe=study.config.recipe_space().recipe,
         score=partial(score_metrics, objective=study.objective),
         seed=0,
