@@ -53,6 +53,8 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
     except InputError as error:
         fix = "see `recipe-search plan` for what each subset needs"
         outside = address is not None and address.startswith("ray://")
-        return Check(name="study", ok=False, detail=str(error), fix=fix, required=not outside)
+        # A list that follows, such as of parameters without a role, is the plan's to show.
+        detail = str(error).partition("\n")[0].rstrip(":")
+        return Check(name="study", ok=False, detail=detail, fix=fix, required=not outside)
     there = f"{config.name}: {counted(placement.concurrency, 'trial')} at a time at most"
     return Check(name="study", ok=True, detail="; ".join([there, *placement.warnings]))

@@ -10,7 +10,7 @@ fused:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from spaces.nearest import did_you_mean
@@ -75,13 +75,18 @@ def _templates(names: Any, where: str) -> tuple[str, ...]:
 
 
 def grouped_names(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return parameters' names, each once for all layers, with their number and shape.
+    """Return parameters' names, each once for all layers, with their numbers and shapes.
 
-    Such as `model.layers.{layer}.attn.wq.weight  # 32 x [64, 64]`.
+    Such as `model.layers.{layer}.attn.wq.{weight|bias}  # 32 x [64, 64] + 32 x [64]`.
     """
-    groups = Counter((_template(name), shape) for name, shape in shapes.items())
-    width = max((len(template) for template, _ in groups), default=0)
-    return [f"{template:{width}}  # {n} x {list(shape)}" for (template, shape), n in groups.items()]
+    groups: dict[str, Counter[tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        groups.setdefault(_template(name, shapes), Counter())[shape] += 1
+    width = max(map(len, groups), default=0)
+    return [
+        f"{template:{width}}  # {' + '.join(f'{n} x {list(shape)}' for shape, n in counts.items())}"
+        for template, counts in groups.items()
+    ]
 
 
 def form_to_fill(shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -93,11 +98,14 @@ def form_to_fill(shapes: Mapping[str, tuple[int, ...]]) -> str:
     )
 
 
-def _template(name: str) -> str:
-    """Return a name with `{layer}` for its first number and `*` for others."""
-    words, layers = name.split("."), 0
+def _template(name: str, names: Container[str]) -> str:
+    """Return a name with `{layer}` for its first number, `*` for others, and a bias beside its weight."""
+    *words, last = name.split(".")
+    stem, layers = ".".join(words), 0
     for position, word in enumerate(words):
         if word.isdigit():
             words[position] = "*" if layers else "{layer}"
             layers += 1
-    return ".".join(words)
+    if last in ("weight", "bias") and f"{stem}.weight" in names and f"{stem}.bias" in names:
+        last = "{weight|bias}"
+    return ".".join((*words, last))

@@ -19,6 +19,8 @@ from search.devices import GIB, Node
 from search.outline import Outline
 from search.plan import planned_nodes, study_plan
 from search.plan_tables import plan_lines, plan_tables
+from search.study_check import check_study
+from search.study_file import load_study
 from search.wording import human_bytes
 from trainables.manifest import build_manifest
 from trainables.memory import Estimator
@@ -251,9 +253,20 @@ class TestAnUnknownArchitecture:
             "error: no role map covers model type 'opt', and 36 of its parameters have no role: "
             "give each of them a role in the study file (docs/families.md says how):\nmodel:\n  roles:\n"
         )
-        assert "- model.decoder.layers.{layer}.self_attn.q_proj.weight      # 2 x [16, 16]" in told
+        assert (
+            "- model.decoder.layers.{layer}.self_attn.q_proj.{weight|bias}      # 2 x [16, 16] + 2 x [16]"
+            in told
+        )
         assert set(tmp_path.iterdir()) == before
         assert not ray.is_initialized()
+
+    def test_is_one_line_of_the_doctor(self, tmp_path: Path) -> None:
+        save_opt(tmp_path / "model")
+        study = write_study(tmp_path, model={"path": "model"}, subsets=["sa_proj"])
+        check = check_study(load_study(study), None)
+        assert check.detail.startswith("no role map covers model type 'opt', and 36")
+        assert check.detail.endswith("(docs/families.md says how)")
+        assert not check.ok
 
     def test_plans_by_a_role_map_of_the_user(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

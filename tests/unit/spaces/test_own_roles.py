@@ -118,15 +118,14 @@ def test_names_are_listed_once_for_all_layers() -> None:
     lines = [" ".join(line.split()) for line in grouped_names(SHAPES)]
     assert lines == [
         "tok.weight # 1 x [9, 4]",
-        "blocks.{layer}.wqkv.weight # 2 x [12, 4]",
-        "blocks.{layer}.wqkv.bias # 2 x [12]",
+        "blocks.{layer}.wqkv.{weight|bias} # 2 x [12, 4] + 2 x [12]",
         "blocks.{layer}.experts.*.w2 # 6 x [4, 8]",
     ]
 
 
 def test_names_of_different_shapes_are_told_apart() -> None:
     lines = [" ".join(line.split()) for line in grouped_names({"a.0.w": (2,), "a.1.w": (3,), "a.2.w": (2,)})]
-    assert lines == ["a.{layer}.w # 2 x [2]", "a.{layer}.w # 1 x [3]"]
+    assert lines == ["a.{layer}.w # 2 x [2] + 1 x [3]"]
 
 
 def test_the_form_is_the_start_of_a_study_file() -> None:
@@ -145,5 +144,5 @@ def test_parameters_without_a_role_are_listed_in_the_form(roles: dict[str, Any] 
     with pytest.raises(ValueError, match="no role map covers model type 'mine'") as caught:
         parts_of(SHAPES, UNKNOWN, None if roles is None else own_role_map(roles))
     assert "docs/families.md" in str(caught.value)
-    assert "- blocks.{layer}.wqkv.weight   # 2 x [12, 4]" in str(caught.value)
+    assert "- blocks.{layer}.wqkv.{weight|bias}  # 2 x [12, 4] + 2 x [12]" in str(caught.value)
     assert ("tok.weight" in str(caught.value)) == (roles is None)

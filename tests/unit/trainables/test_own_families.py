@@ -37,7 +37,8 @@ def test_a_skeleton_and_the_model_have_one_manifest(bloom: Path) -> None:
 
 def test_without_one_the_error_is_a_form_to_fill_in(bloom: Path) -> None:
     skeleton = load_skeleton(str(bloom), dtype=torch.float32)
-    line = r"- transformer\.h\.\{layer\}\.self_attention\.query_key_value\.weight +# 2 x \[48, 16\]"
+    line = r"- transformer\.h\.\{layer\}\.self_attention\.query_key_value\.\{weight\|bias\} +"
+    line += r"# 2 x \[48, 16\] \+ 2 x \[48\]"
     with pytest.raises(ValueError, match=r"(?s)no role map covers model type 'bloom'.*" + line):
         build_manifest(skeleton, "full")
 
