@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -223,6 +223,7 @@ class TestPaths:
 
 
 class TestRoundTrip:
+    @settings(max_examples=30, deadline=None)
     @given(
         subsets=st.lists(st.sampled_from(sorted(SUBSETS)), min_size=1, unique=True),
         bounds=st.tuples(st.floats(1e-9, 1.0), st.floats(1e-9, 1.0)).map(sorted),
