@@ -22,6 +22,11 @@ from trainables.model import load_model, load_processor
 
 EACH_CLASS = pytest.mark.parametrize("name", CLASSES)
 LENGTH = 512
+# What Qwen's positions, Gemma 3's masks and PaliGemma's depend on.
+MARKS = {
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), "mm_token_type_ids"),
+    **dict.fromkeys(("gemma3", "paligemma"), "token_type_ids"),
+}
 
 
 @cache
@@ -60,7 +65,8 @@ def test_batches_of_differing_images_say_what_samples_say_alone(name: str) -> No
     if name not in ("paligemma", "gemma3"):
         shapes = {tuple(s.extras["pixel_values"].shape) for s in data if s.extras}
         assert len(shapes) > 1, "these images must differ in what they take"
-    # Tokens that mark images go with the tokens, whatever the processor calls them.
+    # Marks of images go with the tokens, whatever the processor calls them.
+    assert name not in MARKS or MARKS[name] in data[0].tokens
     assert all({t.shape for t in s.tokens.values()} == {(s.length,)} for s in data)
     tokenizer = encoder(name).tokenizer
     alone, together = (
@@ -139,6 +145,18 @@ def test_teacher_forcing_keeps_paligemma_s_prompt_whole_and_its_answer_causal() 
     last_of_prompt = encoded.prompt_length - 1
     assert not torch.allclose(before[17], logits(last_of_prompt)[17], atol=1e-4)
     assert torch.allclose(before[last_of_prompt], logits(encoded.prompt_length)[last_of_prompt], atol=1e-5)
+
+
+def test_an_answer_ends_where_the_template_ends_a_turn() -> None:
+    """Gemma's generation configuration knows the end of a sequence alone; here the third token is the end."""
+    own, tokenizer, (sample, *_) = model("gemma3"), encoder("gemma3").tokenizer, mixed("gemma3")
+    prompt = {name: tensor[None, : sample.prompt_length] for name, tensor in sample.tokens.items()}
+    written = own.generate(**prompt, **sample.extras, do_sample=False, max_new_tokens=6)
+    ids = written[0, sample.prompt_length :].tolist()
+    assert ids[2] not in ids[:2]
+    tokens = sample.tokens | {"input_ids": torch.cat([sample.tokens["input_ids"][:-1], written[0, [-4]]])}
+    ended = dataclasses.replace(sample, tokens=tokens)
+    assert generated_answers(own, tokenizer, [ended], 1) == [tokenizer.decode(ids[:3])]
 
 
 def test_text_after_images_is_answered_as_text_alone() -> None:
