@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -79,16 +79,8 @@ class Passes:
 
     def _pass(self, batch: Batch, tokens: int) -> Tensor:
         taught = self._teacher_logits(batch) if self._recipe.lwf_weight > 0 else None
-        with ExitStack() as stack:
-            if self._dropout:
-                stack.enter_context(adapter_dropout(self._model))
-            logits = self._forward(**batch.inputs, use_cache=False).logits
-            loss = answer_loss_sum(logits, batch)
-            if taught is not None:
-                learnt = answer_logits(logits, batch)
-                distilled = distillation_loss_sum(learnt, taught, self._recipe.lwf_temperature)
-                loss = loss + self._recipe.lwf_weight * distilled
-            loss = loss / tokens
+        with adapter_dropout(self._model) if self._dropout else nullcontext():
+            loss = self._loss_sum(batch, taught) / tokens
             # Gradients are averaged over the processes; the global loss needs their sum. They are averaged
             # after each pass: under `no_sync` a parameter that only an earlier pass used, such as a vision
             # tower's when the last pass is text alone, would keep each process's own gradient.
@@ -99,6 +91,16 @@ class Passes:
                     average_gradients(self._model.get_parameter(name) for name in self._averaged)
                 self._optimizer.take_gradients()
         return loss.detach()
+
+    def _loss_sum(self, batch: Batch, taught: Tensor | None) -> Tensor:
+        """Return what a batch adds to the loss; its logits are freed before the backward pass."""
+        logits = self._forward(**batch.inputs, use_cache=False).logits
+        loss = answer_loss_sum(logits, batch)
+        if taught is None:
+            return loss
+        learnt = answer_logits(logits, batch)
+        distilled = distillation_loss_sum(learnt, taught, self._recipe.lwf_temperature)
+        return loss + self._recipe.lwf_weight * distilled
 
     def _teacher_logits(self, batch: Batch) -> Tensor:
         """Return the base's logits of a batch's answer tokens, `[A, V]`."""
