@@ -195,7 +195,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets, "
         f"the first {plan['startup_trials']} start-up trials; "
         f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps, "
-        f"batch size {plan['batch_size']}\n"
+        f"batch size {plan['batch_size']}; then up to {plan['most_points']} points, "
+        "made from the best trials' weights without training and evaluated\n"
     )
     for table in plan_tables(plan):
         console.print(table)

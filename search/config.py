@@ -12,7 +12,7 @@ from search.config_types import Count, Name, Names, NonNegative, Number, Positiv
 from search.points_config import PointsConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
 from spaces.own_roles import own_role_map
-from spaces.presets import preset_params
+from spaces.presets import POINT_PRESETS, preset_params
 from spaces.recipe import Schedule
 from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
@@ -255,6 +255,16 @@ class StudyConfig(Section):
             rungs.append(rung)
             rung *= factor
         return (*rungs, steps)
+
+    @property
+    def most_points(self) -> int:
+        """Most points that are evaluated once the trials have ended; only complete ones have any."""
+        if self.points is None:
+            return 0
+        transforms = len(self.points.alpha) + len(self.points.keep)
+        soups = int(self.points.soup is not None and self.search.trials > 1)
+        presets = sum(trained in self.queued_presets() for trained, _ in POINT_PRESETS.values())
+        return min(self.points.top, self.search.trials) * transforms + soups + presets
 
     @property
     def startup_trials(self) -> int:

@@ -52,6 +52,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         "held_out": list(config.held_out),
         "trials": config.search.trials,
         "presets": list(presets),
+        "most_points": config.most_points,
         "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
         "batch_size": wish.batch_size,

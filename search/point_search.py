@@ -54,8 +54,9 @@ def plan_points(
 ) -> tuple[PlannedPoint, ...]:
     """Return the points that a study evaluates.
 
-    The best trials are taken by their score alone, whatever they forget: a point may forget less than
-    allowed where its trial does not.
+    The trials that are interpolated and pruned are taken in turn by their score and by their target gain:
+    what gains most often forgets too much, and takes most of that back on its way to the base. A soup takes
+    the best by score. Nothing is asked of what they forget: a point may be feasible where its trial is not.
 
     Args:
         config: Which points.
@@ -67,7 +68,7 @@ def plan_points(
         key=lambda trial: (-trial.last.score.score, trial.last.score.held_out_forgetting, trial.number),
     )
     points: dict[Point, str | None] = {}
-    for trial in best[: config.top]:
+    for trial in _in_turn(best)[: config.top]:
         if config.earlier_rungs:
             points |= {Point(trial.number, rung.step, Identity()): None for rung in trial.rungs[:-1]}
         transforms: list[Transform] = [*map(Interpolation, config.alpha), *map(Pruning, config.keep)]
@@ -109,6 +110,13 @@ def search_points(
             tracker.log_point(result)
             progress.point_ended(result)
     return search.with_selected_weights(results)
+
+
+def _in_turn(by_score: Sequence[TrialResult]) -> list[TrialResult]:
+    """Return the trials in turn by score and by target gain."""
+    by_gain = sorted(by_score, key=lambda trial: -trial.last.score.target_gain)
+    pairs = zip(by_score, by_gain, strict=True)
+    return list({trial.number: trial for pair in pairs for trial in pair}.values())
 
 
 @dataclass(frozen=True, kw_only=True)

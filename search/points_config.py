@@ -12,7 +12,9 @@ from search.config_types import Count, Distinct, Number, Section
 class PointsConfig(Section):
     """What is made of trials' weights without training, and evaluated once the trials have ended."""
 
-    top: Count = Field(2, description="Trials whose weights are interpolated and pruned: the best by score.")
+    top: Count = Field(
+        2, description="Trials whose weights are interpolated and pruned: in turn best by score and by gain."
+    )
     alpha: Distinct[Annotated[Number, Field(ge=0, le=1)]] = Field(
         (0.5, 0.9), description="Shares of the tuned weights in an interpolation with the base (WiSE-FT)."
     )

@@ -59,6 +59,7 @@ class TestRungs:
     def test_without_pruning_there_is_the_end_alone(self) -> None:
         assert study().rungs == (40,)
 
+    @settings(deadline=None)
     @given(
         steps=st.integers(1, 10_000),
         first_share=st.floats(0.001, 1.0),
@@ -220,6 +221,20 @@ class TestPaths:
 
     def test_the_studys_folder(self) -> None:
         assert study(output="out").folder == Path("out/lesson")
+
+
+@pytest.mark.parametrize(
+    ("points", "most"),
+    [
+        (None, 0),
+        ({"alpha": [], "soup": None}, 1),  # WiSE-FT on the MLPs
+        ({"top": 3, "alpha": [0.5], "keep": [0.1, 0.2], "soup": 2}, 3 * 3 + 1 + 1),
+        ({"top": 9, "alpha": [0.5], "soup": None}, 4 * 1 + 1),  # of four trials
+    ],
+)
+def test_most_points(points: dict[str, Any] | None, most: int) -> None:
+    space = {"subsets": ["mlp", "full"], "learning_rate": [1e-5, 1e-2]}
+    assert study(space=space, search={"trials": 4}, points=points).most_points == most
 
 
 class TestRoundTrip:

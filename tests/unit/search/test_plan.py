@@ -118,6 +118,8 @@ def test_says_what_will_be_run() -> None:
     assert (made["study"], made["model"], made["trials"]) == ("made", "tiny-llava", 4)
     # No published recipe trains vision tower and projector.
     assert made["presets"] == ["paper_full", "paper_gate_up"]
+    # Two interpolations of each of two trials, and a soup; no preset trains the MLPs.
+    assert made["most_points"] == 2 * 2 + 1
     assert made["rungs"] == [40]
     assert made["runs"] == {
         "fits": True,

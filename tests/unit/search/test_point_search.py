@@ -44,6 +44,13 @@ def planned(
     return [(each.point, each.trial, each.preset) for each in plan]
 
 
+def test_the_best_are_taken_in_turn_by_score_and_by_gain() -> None:
+    """The score puts 4 before 1 before 2, the gain 1 (25) before 4 (20) before 2 (5)."""
+    greedy = trial(8, [{"count": 90.0, "colour": 0.0}])  # gains 40, loses 45
+    points = planned(*TRIALS, greedy, top=3, alpha=[0.5])
+    assert [of.number for _, of, _ in points] == [4, 8, 1]
+
+
 def test_each_transform_of_each_of_the_best() -> None:
     assert planned(top=2, alpha=[0.5, 0.9], keep=[0.1]) == [
         (Point(4, 40, Interpolation(0.5)), BEST, None),
