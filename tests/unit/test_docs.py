@@ -86,7 +86,9 @@ def test_the_tables_of_families_are_up_to_date() -> None:
     assert page == page_with_tables(page), "run: PYTHONPATH=.:tests python tests/family_tables.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/study-file.md", "docs/families.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/study-file.md", "docs/families.md", "docs/smollm2.md", "docs/training.md"]
+)
 def test_links_lead_to_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
