@@ -20,7 +20,7 @@ class Matched:
     """The parameters of one role that are trained.
 
     Attributes:
-        role: The role.
+        role: The role; of an adapter that serves several parts of a fused matrix, all of them joined by `+`.
         layers: Indices of their layers, such as `0-27` or `0-3,8`; empty outside the layers.
         tensors: Number of tensors, or slices of them.
         elements: Number of trained elements.
@@ -40,7 +40,7 @@ class Matched:
 
 
 def matched(manifest: TrainableManifest) -> list[Matched]:
-    """Return what a manifest trains, by role in the order of `spaces.roles.ROLES`."""
+    """Return what a manifest trains, by role; in the order of `ROLES`, joined roles by their first."""
     by_role: dict[str, list[TrainedParameter]] = {}
     for parameter in manifest.parameters:
         by_role.setdefault(parameter.role, []).append(parameter)
@@ -55,8 +55,7 @@ def matched(manifest: TrainableManifest) -> list[Matched]:
                 for shape, number in Counter(map(_shape, by_role[role])).items()
             ),
         )
-        for role in ROLES
-        if role in by_role
+        for role in sorted(by_role, key=lambda role: ROLES.index(role.split("+")[0]))
     ]
 
 

@@ -196,13 +196,10 @@ def names_of(role_map: RoleMap, shapes: Iterable[str]) -> set[str]:
 
 
 def _number(value: Number, config: Mapping[str, Any], name: str) -> int:
-    if isinstance(value, int):
-        return value
-    found = config.get(value)
-    if not isinstance(found, int):
-        raise ValueError(
-            f"fused parameter {name!r} needs the model configuration's number {value!r}, got {found!r}"
-        )
+    found = value if isinstance(value, int) else config.get(value)
+    if not isinstance(found, int) or found < 1:
+        where = "" if value == found else f" of the model configuration's {value!r}"
+        raise ValueError(f"fused parameter {name!r} needs a number of at least 1{where}, got {found!r}")
     return found
 
 
@@ -214,8 +211,12 @@ def _pattern(template: str) -> re.Pattern[str]:
     """Return the regular expression that a template stands for.
 
     Raises:
-        ValueError: A placeholder is neither `{layer}` nor a choice of words.
+        ValueError: A placeholder is neither `{layer}` nor a choice of words, or `{layer}` is there twice.
     """
+    if template.count("{layer}") > 1:
+        raise ValueError(
+            f"template {template!r}: '{{layer}}' may be there once; write '*' for another number"
+        )
     pattern, end = "", 0
     for found in _PLACEHOLDER.finditer(template):
         pattern += re.escape(template[end : found.start()])

@@ -155,6 +155,8 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
     for key, tensor in delta.items():
         if shapes.get(key) != tensor.shape:
             raise CheckpointError(f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit")
+    if missing := {tensor.key for tensor in manifest.tensors} - delta.keys():
+        raise CheckpointError(f"{folder / DELTA_FILE}: tensor {min(missing)!r} is missing")
     if manifest.adapters is not None:
         merge_adapters(model, manifest, delta)
         return

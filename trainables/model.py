@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
 
 # What `from_pretrained` may read: configuration, tokenizer and weights.
 _MODEL_FILES = {".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+_LAYER = re.compile(r"\.\d+\.")
 # Any of them makes a tokenizer.
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken*")
 
@@ -84,10 +86,17 @@ def check_weights(path: str) -> None:
 
 
 def load_skeleton(path: str, *, dtype: torch.dtype, roles: RoleMap | None = None) -> nn.Module:
-    """Build a model from its configuration alone: names and shapes on the meta device; see `load_model`."""
+    """Build a model from its configuration alone: names and shapes on the meta device; see `load_model`.
+
+    Raises:
+        ModelError: There is no such model, or its architecture generates no text.
+    """
     config = load_config(path)
-    with torch.device("meta"):
-        model: nn.Module = _auto_class(config).from_config(config, dtype=dtype)
+    try:
+        with torch.device("meta"):
+            model: nn.Module = _auto_class(config).from_config(config, dtype=dtype)
+    except ValueError as error:
+        raise ModelError(f"model {path!r} can't be built: {_first_line(error)}") from None
     setattr(model, OWN_ROLES, roles)
     return model
 
@@ -155,11 +164,18 @@ def _from_pretrained(path: str, **options: Any) -> nn.Module:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
     missing = sorted(found["missing_keys"])
+    there = {_LAYER.sub(".", name) for name, _ in model.named_parameters()}
+    # What nothing asks for, such as another task's head, does no harm; layers beyond the last one do.
+    beyond = sorted(name for name in found["unexpected_keys"] if _LAYER.sub(".", name) in there)
     wrong = [
         f"{name} is {list(stored)} in the file and {list(wanted)} by the configuration"
         for name, stored, wanted in sorted(found["mismatched_keys"])
     ]
-    if problems := [*wrong, *(f"{name} is missing" for name in missing)]:
+    if problems := [
+        *wrong,
+        *(f"{name} is missing" for name in missing),
+        *(f"{name} is beyond the configuration's layers" for name in beyond),
+    ]:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(
             f"model {path!r} can't be loaded: its weights do not fit: {'; '.join(problems[:3])}{more}"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from tiny_families import FAMILIES
 from tiny_models import llava
 
 from search.matched import Matched, as_ranges, matched
 from spaces.parts import Slice
+from spaces.recipe import Recipe
 from trainables.manifest import TrainableManifest, TrainedParameter, build_manifest
+from trainables.trained import trained_manifest
 
 
 def test_roles_of_the_tiny_llava_by_hand() -> None:
@@ -33,10 +36,23 @@ def test_a_slice_says_how_much_of_which_dimension() -> None:
     ]
 
 
-def test_all_elements_are_accounted_for() -> None:
-    manifest = build_manifest(llava(), "full")
+@pytest.mark.parametrize("method", ["selective", "lora"])
+@pytest.mark.parametrize(("name", "subset"), [("llava", "full"), ("phi3", "sa_proj"), ("phi3", "mlp")])
+def test_all_elements_are_accounted_for(name: str, subset: str, method: str) -> None:
+    """An adapter's A serves all parts of phi3's fused projections, so it has their roles, joined."""
+    model = llava() if name == "llava" else FAMILIES["phi3"].build()
+    lora = {"lora_rank": 2, "lora_alpha": 4.0, "lora_dropout": 0.0, "lora_variant": "lora"}
+    recipe = Recipe(
+        subset=subset,
+        method=method,  # type: ignore[arg-type]
+        learning_rate=1.0,
+        steps=1,
+        batch_size=1,
+        **(lora if method == "lora" else {}),  # type: ignore[arg-type]
+    )
+    manifest = trained_manifest(model, recipe)
     rows = matched(manifest)
-    assert sum(row.elements for row in rows) == manifest.total
+    assert sum(row.elements for row in rows) == manifest.count
     assert sum(row.tensors for row in rows) == len(manifest.parameters)
 
 

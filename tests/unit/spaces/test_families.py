@@ -24,7 +24,7 @@ from transformers import (
 
 from spaces.families import numbers_of, role_map_of
 from spaces.parts import Part
-from spaces.role_map import RoleMap, UnknownParameters, assign_parts
+from spaces.role_map import Fused, RoleMap, UnknownParameters, assign_parts
 from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES
 from spaces.subsets import SUBSETS, roles_of
 
@@ -209,6 +209,25 @@ class TestWrongNames:
     def test_an_unknown_role(self) -> None:
         with pytest.raises(ValueError, match=r"unknown role 'attn\.w': did you mean 'attn"):
             RoleMap(name="wrong", roles={"attn.w": ("w",)})
+
+    def test_two_layers_in_one_name(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"template 'b\.\{layer\}\.\{layer\}': '\{layer\}' may be there once"
+        ):
+            RoleMap(name="wrong", roles={"attn.q": ("b.{layer}.{layer}",)})
+
+    @pytest.mark.parametrize(
+        ("repeats", "told"),
+        [
+            ("heads", "of the model configuration's 'heads', got 0"),
+            (0, "at least 1, got 0"),
+            ("no", "got None"),
+        ],
+    )
+    def test_a_number_that_divides_nothing(self, repeats: int | str, told: str) -> None:
+        fused = Fused(names=("qkv",), parts=(("attn.q", 1), ("attn.k", 1)), repeats=repeats)
+        with pytest.raises(ValueError, match=told):
+            assign_parts({"qkv": (4, 2)}, RoleMap(name="wrong", roles={}, fused=(fused,)), {"heads": 0})
 
     def test_an_unknown_placeholder(self) -> None:
         with pytest.raises(ValueError, match=r"'\{index\}' is neither '\{layer\}' nor a choice"):

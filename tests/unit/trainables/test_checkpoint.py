@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import llava
 from torch import Tensor, nn
 
@@ -146,6 +147,18 @@ def test_refuses_weights_of_another_model_and_leaves_it_as_it_was(tmp_path: Path
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
     with pytest.raises(CheckpointError, match="does not fit"):
         apply_delta(nn.Linear(2, 2), folder)
+
+
+def test_refuses_weights_that_lack_a_tensor_of_their_manifest(tmp_path: Path) -> None:
+    model = llava()
+    folder, new = exported(tmp_path, model)
+    del new["model.language_model.layers.1.mlp.down_proj.weight"]
+    save_file(new, folder / "delta.safetensors")
+    described = json.loads((folder / "manifest.json").read_text())
+    described["sha256"] = hashlib.sha256((folder / "delta.safetensors").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match=r"'.*layers\.1\.mlp\.down_proj\.weight' is missing"):
+        apply_delta(model, folder)
 
 
 def test_refuses_selected_weights_that_are_damaged_or_missing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import llama, llava, save_llama, save_llava
-from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, ViTConfig
 
 from trainables.manifest import build_manifest
 from trainables.model import (
@@ -57,6 +57,13 @@ def test_a_skeleton_has_shapes_and_no_weights(folder: Path) -> None:
 def test_the_embedded_model_has_a_name() -> None:
     assert load_config("tiny-llava").model_type == "llava"
     assert load_processor("tiny-llava").tokenizer.eos_token == "</s>"
+
+
+def test_an_architecture_that_writes_no_text_is_one_line(tmp_path: Path) -> None:
+    ViTConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"can't be built: Unrecognized configuration class") as error:
+        load_skeleton(str(tmp_path), dtype=torch.float32)
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_model_is_one_line_that_names_it(tmp_path: Path) -> None:
@@ -113,6 +120,15 @@ class TestWeightsThatDoNotFit:
     def test_what_fits_passes_unread(self, file: Path) -> None:
         check_weights(str(file.parent))
         check_weights("tiny-llava")
+
+    def test_layers_beyond_the_configuration_s_are_named(self, file: Path) -> None:
+        """A model of the first layer alone would train, and be another model."""
+        config = file.with_name("config.json")
+        config.write_text(json.dumps({**json.loads(config.read_text()), "num_hidden_layers": 1}))
+        with pytest.raises(
+            ModelError, match=r"layers\.1\.\S+ is beyond the configuration's layers; .* and 6 more"
+        ):
+            check_weights(str(file.parent))
 
     def test_a_tied_head_is_not_missing(self, tmp_path: Path) -> None:
         model = llama()
