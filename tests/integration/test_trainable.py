@@ -15,6 +15,7 @@ import ray
 from ray import tune
 from tiny_models import setup, train_job
 
+from search.leased_jobs import run_jobs
 from search.objective import Objective, Score
 from search.point_search import PlannedPoint, PointSearch
 from search.results import Rung, TrialResult, TrialState
@@ -24,7 +25,7 @@ from spaces.space import Bounds, RecipeSpace
 from trainables.checkpoint import apply_delta, export_delta
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution, GroupShape
-from trainables.jobs import Report
+from trainables.jobs import EvaluateJob, Report
 from trainables.pool import WorkerPool
 from trainables.trainable import RecipeTrainable, TrialContext, TrialError
 from trainables.workbench import Workbench
@@ -223,6 +224,15 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     results_now = search.with_selected_weights(list(best.values()))
     assert all(result.rung is None for result in results_now)
     assert all("is missing" in str(result.error) for result in results_now)
+    assert_idle(pool)
+
+
+def test_a_job_that_no_group_can_do_is_a_report_with_an_error(pool: Any) -> None:
+    jobs = {"fits": (GroupShape(), EvaluateJob()), "too large": (GroupShape(cpus=64), EvaluateJob())}
+    reports = dict(run_jobs(pool, jobs, at_a_time=2))
+    assert reports["fits"].error is None
+    assert set(reports["fits"].evaluations) == {"easy", "kept"}
+    assert "64" in str(reports["too large"].error)
     assert_idle(pool)
 
 
