@@ -120,7 +120,8 @@ def recipe_document(
         "verdict": "keep the base" if winner is None else "use this recipe",
         "reason": selection.reason,
         "recipe": None if winner is None else winner.recipe.to_dict(),
-        "point": None if winner is None else _point(record, winner, selection.point),
+        "point": None if winner is None else _point(winner, selection.point).to_dict(),
+        **_soup_recipes(record, selection.point),
         "model": {
             "path": record.config.model.path,
             "dtype": record.config.model.dtype,
@@ -142,16 +143,17 @@ def recipe_document(
     }
 
 
-def _point(record: StudyRecord, winner: TrialResult, chosen: PointResult | None) -> dict[str, Any]:
-    """Return what is done to the winner's weights; a soup's members with their recipes."""
-    if chosen is None:
-        return Point(winner.number, winner.last.step, Identity()).to_dict()
-    fields = chosen.point.to_dict()
-    if isinstance(chosen.point.transform, Soup):
-        recipes = {trial.number: trial.recipe.to_dict() for trial in record.trials}
-        for member in fields["members"]:
-            member["recipe"] = recipes[member["trial"]]
-    return fields
+def _point(winner: TrialResult, chosen: PointResult | None) -> Point:
+    """Return what is done to the winner's weights."""
+    return Point(winner.number, winner.last.step, Identity()) if chosen is None else chosen.point
+
+
+def _soup_recipes(record: StudyRecord, chosen: PointResult | None) -> dict[str, Any]:
+    """Return by which recipe each member of a soup was trained; nothing for any other point."""
+    if chosen is None or not isinstance(chosen.point.transform, Soup):
+        return {}
+    recipes = {trial.number: trial.recipe.to_dict() for trial in record.trials}
+    return {"soup_recipes": {member.trial: recipes[member.trial] for member in chosen.point.members}}
 
 
 def _evidence(record: StudyRecord, winner: TrialResult, rung: Rung) -> dict[str, Any]:

@@ -151,7 +151,8 @@ class Point:
             ValueError: A field is unknown, missing or out of range.
         """
         rest = dict(fields)
-        trial, step, name = (_taken(rest, key) for key in ("trial", "step", "transform"))
+        trial, step = (_whole_number(rest, key) for key in ("trial", "step"))
+        name = _taken(rest, "transform")
         if name not in _READERS:
             raise ValueError(f"unknown transform {name!r}: {did_you_mean(str(name), _READERS)}")
         transform = _READERS[name](rest)
@@ -166,9 +167,34 @@ def _taken(fields: dict[str, Any], key: str) -> Any:
     return fields.pop(key)
 
 
+def _number(fields: dict[str, Any], key: str) -> float:
+    value = _taken(fields, key)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"a point's {key} must be a number, got {value!r}")
+    return value
+
+
+def _whole_number(fields: dict[str, Any], key: str) -> int:
+    value = _taken(fields, key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a point's {key} must be a whole number, got {value!r}")
+    return value
+
+
+def _members(fields: dict[str, Any]) -> tuple[Member, ...]:
+    members = _taken(fields, "members")
+    if not isinstance(members, list) or not all(
+        isinstance(each, Mapping) and set(each) == {"trial", "step"} for each in members
+    ):
+        raise ValueError(f"a point's members must be a list of trial and step, got {members!r}")
+    return tuple(
+        Member(_whole_number(dict(each), "trial"), _whole_number(dict(each), "step")) for each in members
+    )
+
+
 _READERS: Final[dict[str, Callable[[dict[str, Any]], Transform]]] = {
     Identity.name: lambda fields: Identity(),
-    Interpolation.name: lambda fields: Interpolation(_taken(fields, "alpha")),
-    Pruning.name: lambda fields: Pruning(_taken(fields, "keep")),
-    Soup.name: lambda fields: Soup(tuple(Member(**each) for each in _taken(fields, "members"))),
+    Interpolation.name: lambda fields: Interpolation(_number(fields, "alpha")),
+    Pruning.name: lambda fields: Pruning(_number(fields, "keep")),
+    Soup.name: lambda fields: Soup(_members(fields)),
 }

@@ -139,9 +139,12 @@ def test_a_selected_point_is_handed_over_with_its_evidence_and_weights(folder: S
 def test_a_selected_soup_names_what_each_member_was_trained_by(folder: StudyFolder) -> None:
     members = trial(3, [{"count": 50.0}]), trial(1, [{"count": 40.0}], subset="full")
     document = with_point(folder, Soup((Member(3, 40), Member(1, 40))), *members)
-    described = document["point"]["members"]  # type: ignore[index]
-    assert [(each["trial"], each["step"]) for each in described] == [(3, 40), (1, 40)]
-    assert [Recipe.from_dict(each["recipe"]) for each in described] == [each.recipe for each in members]
+    soup = Soup((Member(3, 40), Member(1, 40)))
+    assert Point.from_dict(document["point"]) == Point(3, 40, soup)  # type: ignore[arg-type]
+    described: dict[int, dict[str, object]] = document["soup_recipes"]  # type: ignore[assignment]
+    assert {trial: Recipe.from_dict(fields) for trial, fields in described.items()} == {
+        each.number: each.recipe for each in members
+    }
 
 
 def test_keeping_the_base_hands_over_no_weights(folder: StudyFolder) -> None:

@@ -97,6 +97,19 @@ def test_a_file_gives_it_back(trial: int, step: int, transform: Transform) -> No
             {"trial": 1, "step": 2, "transform": "interpolation", "alpha": 2},
             r"alpha must be in \[0, 1\], got 2",
         ),
+        ({"trial": "1", "step": 2, "transform": "identity"}, "trial must be a whole number, got '1'"),
+        (
+            {"trial": 1, "step": 2, "transform": "interpolation", "alpha": "0.5"},
+            "alpha must be a number, got '0.5'",
+        ),
+        (
+            {"trial": 1, "step": 2, "transform": "soup", "members": 3},
+            "members must be a list of trial and st",
+        ),
+        (
+            {"trial": 1, "step": 2, "transform": "soup", "members": [{"trial": 1, "step": 2, "recipe": 0}]},
+            "members must be a list of trial and step, got",
+        ),
     ],
 )
 def test_what_is_no_point_is_refused(fields: dict[str, Any], message: str) -> None:
