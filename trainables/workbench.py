@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,6 @@ from trainables.checkpoint import (
     PARAMETER,
     CheckpointError,
     Pointer,
-    keep_parameters_only,
     load_checkpoint,
     save_checkpoint,
 )
@@ -37,6 +36,7 @@ from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
 from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
 from trainables.restore import borrowed
+from trainables.rung_files import RungFiles
 from trainables.slices import live_tensors
 from trainables.trained import trained_manifest
 
@@ -207,32 +207,9 @@ class Workbench:
         self._prepare_to_measure()
         manifest = trained_manifest(self.model, job.recipe)
         count_flops = self._flops_counter(job, manifest)
-        resume = self._load_or_restart(job.resume)
-        previous: Pointer | None = None
-        pointer: Pointer | None = None
-        # A run that has to start over does not report again what was already reported.
-        passed = 0 if job.resume is None else job.resume.step
-        with (
-            borrowed(self.model, manifest, seed=job.seed) as base,
-            closing(
-                fine_tune(
-                    self.model,
-                    manifest,
-                    job.recipe,
-                    self._train,
-                    seed=job.seed,
-                    rungs=[rung for rung in job.rungs if rung > passed],
-                    pad_token_id=pad_token_id(self._tokenizer),
-                    replay=self._replay,
-                    base=base,
-                    share=self._share,
-                    micro_batch_size=job.micro_batch_size,
-                    activation_checkpointing=job.activation_checkpointing,
-                    resume=resume,
-                )
-            ) as run,
-        ):
-            counted, train_flops = 0, 0
+        files = RungFiles(job, writes=self._share.rank == 0)
+        with self._run_of(job, manifest) as run:
+            counted, train_flops, first = 0, 0, True
             train_seconds = eval_seconds = 0.0
             try:
                 for progress in run:
@@ -242,13 +219,9 @@ class Workbench:
                     began = time.perf_counter()
                     evaluations, drift = self._evaluate_tuned()
                     eval_seconds += time.perf_counter() - began
-                    done = progress.step == job.rungs[-1]
-                    first = pointer is None
-                    saved = self._save(job, progress)
-                    previous, pointer = pointer or job.resume, saved
                     yield Report(
                         step=progress.step,
-                        done=done,
+                        done=progress.step == job.rungs[-1],
                         evaluations=evaluations,
                         metrics={
                             **drift,
@@ -258,16 +231,41 @@ class Workbench:
                             **self._cost(train_seconds, eval_seconds),
                         },
                         manifest=manifest.to_dict() if first else None,
-                        checkpoint=pointer,
+                        checkpoint=files.save(progress),
                         started_at=progress.started_at if first else None,
                     )
-                    self._retire(previous, job)
-                    previous = None
+                    files.reported()
+                    first = False
             except (GeneratorExit, TrialFailed):
-                self._settle(previous, pointer, job)
+                files.settle()
                 raise
             # Any other error may be a dead peer's, after which the run goes on from the last checkpoint.
-            self._settle(previous, pointer, job)
+            files.settle()
+
+    @contextmanager
+    def _run_of(self, job: TrainJob, manifest: TrainableManifest) -> Iterator[Iterator[Progress]]:
+        """Lend the model to a job's run; it is the base again when the run ends or is closed."""
+        resume = self._load_or_restart(job.resume)
+        # A run that has to start over does not report again what was already reported.
+        passed = 0 if job.resume is None else job.resume.step
+        with borrowed(self.model, manifest, seed=job.seed) as base:
+            run = fine_tune(
+                self.model,
+                manifest,
+                job.recipe,
+                self._train,
+                seed=job.seed,
+                rungs=[rung for rung in job.rungs if rung > passed],
+                pad_token_id=pad_token_id(self._tokenizer),
+                replay=self._replay,
+                base=base,
+                share=self._share,
+                micro_batch_size=job.micro_batch_size,
+                activation_checkpointing=job.activation_checkpointing,
+                resume=resume,
+            )
+            with closing(run):  # type: ignore[type-var]
+                yield run
 
     def _flops_counter(self, job: TrainJob, manifest: TrainableManifest) -> Callable[[range], int]:
         """Return what counts the FLOPs of a job's steps; the model must be the base."""
@@ -304,25 +302,6 @@ class Workbench:
         except CheckpointError as error:
             print(f"starting from the base: {error}", file=sys.stderr)
         return found if all(self._from_all(found is not None)) else None
-
-    def _save(self, job: TrainJob, progress: Progress) -> Pointer | None:
-        path = Path(job.folder) / f"step_{progress.step:06d}.safetensors"
-        return save_checkpoint(path if self._share.rank == 0 else None, progress.state, progress.step)
-
-    def _retire(self, pointer: Pointer | None, job: TrainJob) -> None:
-        """Delete a rung that no run goes on from, or what only a run needs, on the rank that writes them."""
-        if pointer is None or self._share.rank != 0:
-            return
-        if job.keep_rungs:
-            keep_parameters_only(Path(pointer.path))
-        else:
-            Path(pointer.path).unlink(missing_ok=True)
-
-    def _settle(self, previous: Pointer | None, last: Pointer | None, job: TrainJob) -> None:
-        """Keep a trial's parameters alone: no run goes on from its earlier rung or optimiser."""
-        self._retire(previous, job)
-        if last is not None:
-            keep_parameters_only(Path(last.path))
 
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"

@@ -42,6 +42,27 @@ def test_peft_loads_the_selected_adapters(bench: Workbench, variant: str, tmp_pa
     assert (ours - untouched).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("name", ["gpt2", "phi3", "mixtral"])
+def test_peft_loads_the_adapters_of_other_layers(name: str, tmp_path: Path) -> None:
+    """Transposed and fused layers, whole, and a model whose experts stay as they are."""
+    family = FAMILIES[name]
+    model, how = family.build(), recipe("sa_proj", steps=2, batch_size=2, **adapters())
+    manifest = trained_manifest(model, how)
+    data = [family.sample(seed) for seed in range(2)]
+    with borrowed(model, manifest, seed=0):
+        (last,) = fine_tune(model, manifest, how, data, seed=0, rungs=(2,), pad_token_id=0)
+        save_checkpoint(tmp_path / "step.safetensors", last.state, 2)
+        with torch.no_grad():
+            tuned = model(data[0].tokens["input_ids"][None]).logits
+    export_delta(tmp_path / "step.safetensors", manifest.to_dict(), "base", tmp_path / "selected")
+    merged = family.build()
+    apply_delta(merged, tmp_path / "selected")
+    theirs = peft.PeftModel.from_pretrained(family.build(), tmp_path / "selected").eval()
+    for found in (merged, theirs):
+        with torch.no_grad():
+            torch.testing.assert_close(found(data[0].tokens["input_ids"][None]).logits, tuned)
+
+
 def test_a_cut_adapter_has_no_files_of_peft_s(tmp_path: Path) -> None:
     """PEFT would train what the cut leaves alone; the merged weights are the same in any case."""
     family = FAMILIES["phi3"]
