@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from trainables.causes import cause_of
 from trainables.execution import GroupShape
 from trainables.jobs import Job, Report
 from trainables.pool import Lease
@@ -58,4 +59,4 @@ def run_jobs(
 
 
 def _failed(error: ray.exceptions.RayError) -> Report:
-    return Report(step=0, done=True, error=str(error).strip().splitlines()[-1])
+    return Report(step=0, done=True, error=cause_of(error))

@@ -13,6 +13,7 @@ import ray
 from ray import tune
 
 from spaces.recipe import Recipe
+from trainables.causes import cause_of
 from trainables.checkpoint import MANIFEST_FILE, Pointer
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution
@@ -79,7 +80,7 @@ class RecipeTrainable(tune.Trainable):
             report: Report = ray.get(self._lease.group.next_report.remote(self._sequence))
         except ray.exceptions.RayError as error:
             self._finish(usable=False)
-            raise TrialError(f"the worker group failed: {_cause(error)}") from None
+            raise TrialError(f"the worker group failed: {cause_of(error)}") from None
         if report.error is not None:
             self._finish()
             raise TrialError(report.error)
@@ -158,8 +159,3 @@ class RecipeTrainable(tune.Trainable):
             "weights": None if report.checkpoint is None else report.checkpoint.path,
             "nodes": list(report.nodes),
         }
-
-
-def _cause(error: BaseException) -> str:
-    """Return the last line of a remote error, which names its cause."""
-    return str(error).strip().splitlines()[-1]
