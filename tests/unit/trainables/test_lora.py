@@ -179,7 +179,10 @@ def test_a_step_changes_weights_of_the_subset_and_no_others(name: str, subset: s
     with borrowed(model, manifest, seed=0):
         (last,) = fine_tune(model, manifest, how, data, seed=0, rungs=(2,), pad_token_id=FAMILY_PAD)
         values = {tensor.key: last.state[f"parameter/{tensor.key}"].clone() for tensor in manifest.tensors}
+        tuned_logits = logits(model, collate(data, FAMILY_PAD))
     merge_adapters(model, manifest, values)
+    # What is handed over is what was evaluated: nothing else of an adapter is in effect.
+    torch.testing.assert_close(logits(model, collate(data, FAMILY_PAD)), tuned_logits, rtol=1e-4, atol=1e-5)
     own = {key: torch.zeros_like(parameter, dtype=torch.bool) for key, parameter in before.items()}
     modules = {f"{module}.weight" for module in manifest.adapters.modules}
     plain = [tensor for tensor in build_manifest(model, subset).tensors if tensor.name in modules]
