@@ -24,7 +24,7 @@ class Preset:
         layers: `all`, or how a layer range begins, which names no number: it depends on the model.
         method: How.
         distilled: Whether it distils from the base.
-        values: What else it wants, by the names of a recipe's fields.
+        values: What else was published, by the names of a recipe's fields.
     """
 
     subset: str
@@ -59,6 +59,9 @@ PRESETS: Final[dict[str, Preset]] = {
     "paper_lwf": Preset(subset="llm", distilled=True, values={"lwf_weight": 1.0, "lwf_temperature": 2.0}),
 }
 
+ADAPTED: Final = "_adapted"
+"""What the name of a preset ends with whose published values the space does not offer."""
+
 POINT_PRESETS: Final[dict[str, tuple[str, Transform]]] = {
     # The paper's code mixes 0.1 of the old weights into MLPs that were tuned.
     "paper_wise_ft": ("paper_mlp", Interpolation(0.9)),
@@ -70,7 +73,9 @@ def preset_params(space: RecipeSpace, learning_rate: float | None = None) -> dic
     """Return the presets that lie in a space, as values that `RecipeSpace.recipe` reads.
 
     A preset lies in it if the space has its subset, layer range and method, and a weight of the distillation
-    or none. Any other value that the space does not offer is replaced by the first that it does.
+    or none. Any other value that the space does not offer is replaced by the first that it does; if that is
+    a value that was published, or the recipe gets an L2-SP or a replay that the published one has not, it
+    is no longer that recipe, and is named so: `paper_lora_adapted`.
 
     Args:
         space: The space of the study.
@@ -78,7 +83,7 @@ def preset_params(space: RecipeSpace, learning_rate: float | None = None) -> dic
             bounds, since a rate published for a 7 B model means nothing on another one.
 
     Returns:
-        Preset name -> parameter values, for each preset that lies in the space.
+        Name -> parameter values, for each preset that lies in the space.
     """
     queued: dict[str, dict[str, Any]] = {}
     for name, preset in PRESETS.items():
@@ -90,17 +95,19 @@ def preset_params(space: RecipeSpace, learning_rate: float | None = None) -> dic
             continue
         if layers is None or not weights:
             continue
+        published = {**dict.fromkeys(("l2sp_weight", "replay_ratio"), 0.0), **preset.values}
         wanted = {
-            **dict.fromkeys(("l2sp_weight", "replay_ratio"), 0.0),
             "lwf_weight": weights[0],
-            **{key: value for key, value in preset.values.items() if value in getattr(space, key)},
+            **{key: value for key, value in published.items() if value in getattr(space, key)},
             "subset": preset.subset,
             "layers": layers,
             "method": preset.method,
         }
         drawn = _Drawn(wanted, learning_rate)
         space.suggest(drawn)
-        queued[name] = drawn.params
+        recipe = space.recipe(drawn.params)
+        is_published = all(getattr(recipe, key) == value for key, value in published.items())
+        queued[name if is_published else f"{name}{ADAPTED}"] = drawn.params
     return queued
 
 

@@ -26,7 +26,12 @@ def space(**changes: Any) -> RecipeSpace:
 NEEDS: dict[str, dict[str, Any]] = {
     "paper_last_layers": {"layers": ("all", "first:2", "last:1/2")},
     "paper_freeze_last_layers": {"layers": ("all", "last:1/2", "first:2")},
-    "paper_lora": {"methods": ("selective", "lora"), "lora_rank": (8, 256)},
+    "paper_lora": {
+        "methods": ("selective", "lora"),
+        "lora_rank": (8, 256),
+        "lora_alpha": (None, 32.0),
+        "lora_dropout": (0.0, 0.05),
+    },
     "paper_lwf": {"lwf_weight": (0.0, 0.5, 1.0), "lwf_temperature": (4.0, 2.0)},
 }
 
@@ -47,11 +52,12 @@ def test_every_published_subset_has_a_preset() -> None:
 def test_a_preset_outside_the_space_is_left_out() -> None:
     searched = space(subsets=("mlp", "projector", "sa_proj"), learning_rate_of={})
     assert list(preset_params(searched)) == ["paper_sa_proj", "paper_mlp", "paper_projector"]
-    lora_alone = space(subsets=("mlp", "sa_proj"), learning_rate_of={}, methods=("lora",))
+    alone = {**NEEDS["paper_lora"], "methods": ("lora",)}
+    lora_alone = space(subsets=("mlp", "sa_proj"), learning_rate_of={}, **alone)
     assert list(preset_params(lora_alone)) == ["paper_lora"]
     layers_alone = space(subsets=("mlp", "projector", "llm"), learning_rate_of={}, layers=("last:1", "0-1"))
     assert list(preset_params(layers_alone)) == ["paper_projector", "paper_last_layers"]
-    distilled_alone = space(lwf_weight=(0.5,))
+    distilled_alone = space(lwf_weight=(1.0,))
     assert list(preset_params(distilled_alone)) == ["paper_lwf"]
 
 
@@ -62,7 +68,7 @@ def test_a_preset_outside_the_space_is_left_out() -> None:
         ("paper_freeze_last_layers", {"subset": "llm", "layers": "first:2", "method": "selective"}),
         (
             "paper_lora",
-            {"subset": "mlp", "method": "lora", "lora_rank": 256, "lora_alpha": 512.0, "lora_dropout": 0.0},
+            {"subset": "mlp", "method": "lora", "lora_rank": 256, "lora_alpha": 32.0, "lora_dropout": 0.05},
         ),
         ("paper_lwf", {"subset": "llm", "lwf_weight": 1.0, "lwf_temperature": 2.0, "layers": "all"}),
     ],
@@ -100,9 +106,34 @@ def test_the_published_settings_are_taken_where_they_are_offered() -> None:
     assert queued["paper_lwf"].lwf_weight == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "got"),
+    [
+        ("paper_lora", {"lora_rank": (8, 16)}, {"lora_rank": 8, "lora_alpha": 32.0, "lora_dropout": 0.05}),
+        # No alpha is twice the rank.
+        ("paper_lora", {"lora_alpha": (None,)}, {"lora_rank": 256, "lora_alpha": 512.0}),
+        ("paper_lora", {"lora_dropout": (0.0,)}, {"lora_rank": 256, "lora_dropout": 0.0}),
+        ("paper_lwf", {"lwf_weight": (0.0, 0.5)}, {"lwf_weight": 0.5, "lwf_temperature": 2.0}),
+        ("paper_lwf", {"lwf_temperature": (4.0,)}, {"lwf_weight": 1.0, "lwf_temperature": 4.0}),
+        ("paper_mlp", {"l2sp_weight": (0.1,)}, {"l2sp_weight": 0.1}),
+        ("paper_mlp", {"replay_ratio": (0.5,)}, {"replay_ratio": 0.5}),
+    ],
+)
+def test_what_is_not_as_published_has_another_name(
+    name: str, changes: dict[str, Any], got: dict[str, Any]
+) -> None:
+    needs = NEEDS.get(name, {})
+    assert name in preset_params(space(**needs))
+    searched = space(**needs | changes)
+    queued = preset_params(searched)
+    assert name not in queued
+    recipe = searched.recipe(queued[f"{name}_adapted"]).to_dict()
+    assert recipe == recipe | got
+
+
 def test_the_rate_of_lora_is_within_lora_s_bounds() -> None:
     bounds = {"lora": Bounds(1e-3, 1e-1), "mlp": Bounds(1e-5, 1e-3)}
-    queued = preset_params(space(learning_rate_of=bounds, methods=("selective", "lora")))
+    queued = preset_params(space(learning_rate_of=bounds, **NEEDS["paper_lora"]))
     assert queued["paper_lora"]["learning_rate"] == pytest.approx(1e-2)
     assert queued["paper_mlp"]["learning_rate"] == pytest.approx(1e-4)
 
