@@ -130,7 +130,7 @@ class TrainingFlops:
         own = (
             _depth(p, index)
             for index, p in enumerate(parameters.parameters)
-            if (p.name, p.role) in names and not _is_pooling(p)
+            if (p.name, p.role) in names and not p.is_pooling
         )
         self._trained = sorted([*own, *(product.depth for product in adapters)])
         self._recomputed = recomputed
@@ -208,7 +208,7 @@ def _products(
         # Tables of words and of positions are looked up.
         if (
             not _is_matrix(p)
-            or _is_pooling(p)
+            or p.is_pooling
             or (p.role in {"embed", "position", "vision.embed"} and not convolution)
         ):
             continue
@@ -239,7 +239,7 @@ def _adapter_products(parameters: TrainableManifest, trained: TrainableManifest)
     """Yield the two products of each adapter: A stands where its layer does, B just after it."""
     depths: dict[str, Depth] = {}
     for index, p in enumerate(parameters.parameters):
-        if not _is_pooling(p):
+        if not p.is_pooling:
             depths.setdefault(p.name, _depth(p, index))
     shapes = {p.name: p.shape for p in trained.parameters}
     for name, shape in shapes.items():
@@ -279,11 +279,6 @@ def _last_of_layers(products: list[_Product]) -> dict[tuple[int, int], Depth]:
 def _is_matrix(parameter: TrainedParameter) -> bool:
     # Experts have biases of two dimensions.
     return len(parameter.shape) > 1 and not parameter.name.endswith("bias")
-
-
-def _is_pooling(parameter: TrainedParameter) -> bool:
-    """Return whether it is of a tower's pooling head, whose result no language model takes."""
-    return parameter.role in {"vision.attn", "vision.mlp"} and parameter.layer is None
 
 
 def _is_of_experts(parameter: TrainedParameter) -> bool:

@@ -41,6 +41,11 @@ class TrainedParameter:
     bytes: int
     slice: Slice | None = None
 
+    @property
+    def is_pooling(self) -> bool:
+        """Whether it is of a vision tower's pooling head, whose result no language model takes."""
+        return self.role in {"vision.attn", "vision.mlp"} and self.layer is None
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedTensor:

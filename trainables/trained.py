@@ -8,7 +8,7 @@ W as a third tensor, `[out]` (Liu et al., arXiv 2402.09353).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,23 +17,29 @@ from transformers.pytorch_utils import Conv1D
 
 from spaces.parts import Slice
 from spaces.recipe import Recipe
+from spaces.subsets import parse_subset
 from trainables.manifest import Adapters, TrainableManifest, TrainedParameter, build_manifest
 
 ADAPTER: Final = "default"
 """The name that PEFT gives an adapter of no other name; it is a part of its parameters' names."""
 
 LINEAR: Final = (nn.Linear, Conv1D)
+NEVER_ADAPTED: Final = (nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LOOKED_UP: Final = frozenset({"embed", "position", "vision.embed"})
+"""Roles whose parameters are looked up or added, or, of a tower's, take patches by a convolution."""
 
 
 def trained_manifest(model: nn.Module, recipe: Recipe) -> TrainableManifest:
     """Return what a recipe trains on a model, which may lie on the meta device and is not changed.
 
     With the method `lora` these are adapters on the weights of the linear layers (`nn.Linear`, GPT-2's
-    `Conv1D`) that the subset holds. What else it holds stays frozen: biases, norms, embeddings, convolutions,
-    and experts whose matrices are stacked in one parameter.
+    `Conv1D`) that the subset holds. Its biases, norms, embeddings, positions and convolutions stay frozen.
+    Any other matrix that is no linear layer's is an error, in a wide subset such as `llm`, too: experts
+    stacked in one parameter, a router. Without them the recipe would be another one than its name says.
 
     Raises:
-        ValueError: As for `build_manifest`; or the method is `lora`, and the subset holds no linear layer.
+        ValueError: As for `build_manifest`; or the method is `lora`, and the subset holds no linear layer, or
+            matrices that are none's.
     """
     own = build_manifest(model, recipe.subset, recipe.layers)
     own = replace(own, distilled=recipe.lwf_weight > 0)
@@ -42,10 +48,18 @@ def trained_manifest(model: nn.Module, recipe: Recipe) -> TrainableManifest:
 
 def _of_adapters(model: nn.Module, own: TrainableManifest, recipe: Recipe) -> TrainableManifest:
     matrices: dict[str, list[TrainedParameter]] = {}
+    left_out: list[TrainedParameter] = []
     for parameter in own.parameters:
         module, _, kind = parameter.name.rpartition(".")
-        if kind == "weight" and isinstance(model.get_submodule(module), LINEAR):
+        layer = model.get_submodule(module)
+        if kind == "weight" and isinstance(layer, LINEAR):
             matrices.setdefault(module, []).append(parameter)
+        elif _is_matrix(parameter) and not isinstance(layer, NEVER_ADAPTED):
+            left_out.append(parameter)
+    if left_out:
+        raise ValueError(
+            _why_not(own, left_out, {part.role for parts in matrices.values() for part in parts})
+        )
     if not matrices:
         roles = ", ".join(own.count_by_role())
         raise ValueError(
@@ -75,6 +89,40 @@ def _of_adapters(model: nn.Module, own: TrainableManifest, recipe: Recipe) -> Tr
             modules=tuple(matrices),
             transposed=all(transposed),
         ),
+    )
+
+
+def _is_matrix(parameter: TrainedParameter) -> bool:
+    """Return whether it takes part in a product that an adapter could stand beside.
+
+    Experts have biases of two dimensions, and a tower's class token and positions may have three. The result
+    of a tower's pooling head, whose attention has its matrices in one parameter, no language model takes.
+    """
+    return (
+        len(parameter.shape) > 1
+        and parameter.role not in LOOKED_UP
+        and not parameter.name.endswith("bias")
+        and not parameter.is_pooling
+    )
+
+
+def _why_not(own: TrainableManifest, left_out: Sequence[TrainedParameter], linear: Collection[str]) -> str:
+    """Say why a subset can't be adapted.
+
+    Args:
+        own: What the subset holds.
+        left_out: What of it would be left out.
+        linear: The roles of its linear layers.
+    """
+    roles = list(dict.fromkeys(parameter.role for parameter in left_out))
+    example = left_out[0]
+    is_rest = parse_subset(own.subset).seed is None and not set(linear) <= set(roles)
+    rest = "-".join((own.subset, *roles)) if is_rest else "sa_proj"
+    return (
+        f"LoRA adapts linear layers, and of subset {own.subset!r} on this model it would leave out the "
+        f"matrices of {', '.join(roles)} that are in none, such as {example.name!r} of shape "
+        f"{list(example.shape)}: choose the method 'selective', or a subset without the "
+        f"role{'s' * (len(roles) > 1)}, such as {rest!r}"
     )
 
 

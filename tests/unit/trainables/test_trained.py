@@ -13,7 +13,7 @@ from torch import nn
 from spaces.parts import Slice
 from spaces.recipe import Recipe
 from trainables.manifest import Adapters, TrainableManifest, TrainedTensor, build_manifest
-from trainables.trained import trained_manifest
+from trainables.trained import LINEAR, trained_manifest
 
 
 def lora(subset: str = "sa_proj", *, rank: int = 3, variant: str = "lora", **fields: Any) -> Recipe:
@@ -92,10 +92,71 @@ def test_a_subset_without_a_linear_layer_is_refused(subset: str) -> None:
         trained_manifest(llama(), lora(subset))
 
 
-def test_experts_in_one_parameter_are_no_linear_layers() -> None:
+@pytest.mark.parametrize(
+    ("family", "subset", "roles", "example", "instead"),
+    [
+        (
+            *("mixtral", "sa_gate_up", "mlp.gate, mlp.up"),
+            *("model.layers.0.mlp.experts.gate_up_proj", "sa_gate_up-mlp.gate-mlp.up"),
+        ),
+        (
+            *("gpt_oss", "qkv_gate_up", "mlp.gate, mlp.up"),
+            *("model.layers.0.mlp.experts.gate_up_proj", "qkv_gate_up-mlp.gate-mlp.up"),
+        ),
+        # The shared expert has linear layers of the same roles.
+        (
+            *("qwen2_moe", "mlp", "mlp.gate, mlp.up, mlp.down"),
+            *("model.layers.0.mlp.experts.gate_up_proj", "sa_proj"),
+        ),
+        (
+            *("mixtral", "llm", "mlp.router, mlp.gate, mlp.up, mlp.down"),
+            *("model.layers.0.mlp.gate.weight", "llm-mlp.router-mlp.gate-mlp.up-mlp.down"),
+        ),
+        (
+            *("gemma3", "full", "projector"),
+            *("model.multi_modal_projector.mm_input_projection_weight", "full-projector"),
+        ),
+    ],
+)
+def test_a_matrix_that_can_not_be_adapted_is_no_silent_loss(
+    family: str, subset: str, roles: str, example: str, instead: str
+) -> None:
+    """Experts, routers and some projectors have their matrices in parameters of their own."""
+    model = FAMILIES[family].build(device="meta")
+    with pytest.raises(ValueError, match=f"would leave out the matrices of {roles} that") as raised:
+        trained_manifest(model, lora(subset))
+    shape = list(model.get_parameter(example).shape)
+    assert f"such as {example!r} of shape {shape}: choose the method 'selective'" in str(raised.value)
+    assert str(raised.value).endswith(f"such as {instead!r}")
+    assert trained_manifest(model, lora(instead)).count > 0
+
+
+def test_a_control_that_draws_experts_is_refused() -> None:
     model = FAMILIES["mixtral"].build(device="meta")
-    with pytest.raises(ValueError, match="LoRA needs linear layers"):
+    with pytest.raises(ValueError, match=r"would leave out the matrices of .*, such as 'sa_proj'$"):
+        trained_manifest(model, lora("random(mlp)"))
+
+
+def test_layers_without_experts_are_adapted() -> None:
+    """The first layer of this model has an MLP as any other, the second has experts."""
+    model = FAMILIES["qwen3_moe"].build(device="meta")
+    assert len(modules_of(trained_manifest(model, lora("mlp", layers="first:1")))) == 3
+    with pytest.raises(ValueError, match="LoRA adapts linear layers"):
         trained_manifest(model, lora("mlp"))
+
+
+EXPERTS = {"mixtral", "qwen2_moe", "qwen3_moe", "gpt_oss", "qwen3_vl_moe"}
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in EXPERTS])
+def test_embeddings_positions_and_convolutions_are_no_loss(name: str) -> None:
+    """Nor are norms, biases, class tokens, or the pooling head of a tower of SigLIP's kind."""
+    whole = "full-projector" if name == "gemma3" else "full"
+    model = FAMILIES[name].build(device="meta")
+    modules = modules_of(trained_manifest(model, lora(whole)))
+    linear = {path for path, module in model.named_modules() if isinstance(module, LINEAR)}
+    left = {path for path in linear - set(modules) if path != "lm_head"}
+    assert not left, "a tied head is the embedding"
 
 
 class TestFused:
