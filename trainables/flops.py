@@ -5,7 +5,8 @@ A matrix of N elements costs 2N per position in the forward pass, 2N in the back
 where everything is trained (Kaplan et al., arXiv 2001.08361, section 2.1). Attention over n positions of
 width d costs 4 d n^2 in the forward pass and twice that in the backward pass; causality is not discounted
 (Chowdhery et al., arXiv 2204.02311, appendix B). Norms, activations, lookups and the optimiser count nothing.
-An adapter's A and B are two matrices more, both trained. Distillation asks the base for a forward pass more.
+An adapter's A and B are two matrices more, both trained; DoRA multiplies them by each other, too, to measure
+the rows of W + s B A. Distillation asks the base for a forward pass more.
 """
 
 from __future__ import annotations
@@ -138,6 +139,11 @@ class TrainingFlops:
         self._last = _last_of_layers(self._products) if recomputed else {}
         # Layers that need the result of their last product again.
         self._whole = {_depth(p, 0)[:2] for p in parameters.parameters if _goes_on_after_last(p)}
+        self._measured: dict[Depth, int] = {}
+        if trained.adapters and trained.adapters.variant == "dora":
+            # The gradient of the rows' lengths needs the layer's result.
+            self._whole |= {_layer(p) for p in adapters if p.depth == self._last.get(_layer(p))}
+            self._measured = _measured_rows(adapters, trained.adapters.rank)
         self.per_positions = cache(self._count)
 
     def per_sample(self, sample: EncodedSample) -> int:
@@ -145,6 +151,15 @@ class TrainingFlops:
         if self._layout is None:
             return self.per_positions(Positions(text=sample.length))
         return self.per_positions(self._layout.positions(sample))
+
+    @property
+    def per_step(self) -> int:
+        """FLOPs of a step beside those of its samples: of the lengths of DoRA's rows, in one pass."""
+        passes = 1 + self._distilled
+        return sum(
+            flops * (passes + self._computes_again(depth, self._trained[0]))
+            for depth, flops in self._measured.items()
+        )
 
     def _count(self, positions: Positions) -> int:
         # What a sample without an image leaves out needs no gradient, and sends none on.
@@ -160,11 +175,15 @@ class TrainingFlops:
                 total += forward
             if self._passes_on(product, used):
                 total += 2 * forward if product.quadratic else forward
-            if self._recomputed and product.depth.layer >= 0 and lowest <= self._last[_layer(product)]:
+            if self._computes_again(product.depth, lowest):
                 # Seldom does a layer need the result of its last product again.
                 needed = product.depth < self._last[_layer(product)] or _layer(product) in self._whole
                 total += forward if needed else 0
         return total
+
+    def _computes_again(self, depth: Depth, lowest: Depth) -> bool:
+        """Return whether the layer at a depth is computed again in the backward pass."""
+        return self._recomputed and depth.layer >= 0 and lowest <= self._last[depth.part, depth.layer]
 
     def _passes_on(self, product: _Product, trained: Sequence[Depth]) -> bool:
         """Return whether a gradient goes through a product to something trained; `trained` rises."""
@@ -183,7 +202,8 @@ def flops_of_steps(
 ) -> int:
     """Return the FLOPs of optimiser steps, in all processes together.
 
-    What padding adds, and samples that a process runs along with the others, are not counted.
+    What padding adds, samples that a process runs along with the others, and what each further pass of a step
+    repeats for DoRA are not counted.
 
     Args:
         flops: Counts those of a sample.
@@ -191,7 +211,7 @@ def flops_of_steps(
         data: The training samples, then those for replay.
         order: Which of them a step takes.
     """
-    return sum(flops.per_sample(data[i]) for step in steps for i in order.batch(step))
+    return sum(flops.per_step + sum(flops.per_sample(data[i]) for i in order.batch(step)) for step in steps)
 
 
 def _products(
@@ -248,6 +268,15 @@ def _adapter_products(parameters: TrainableManifest, trained: TrainableManifest)
             if found and f"{module}.weight" in depths:
                 depth = depths[f"{module}.weight"]._replace(inner=inner)
                 yield _Product(depth, math.prod(shape), trained=True)
+
+
+def _measured_rows(adapters: Sequence[_Product], rank: int) -> dict[Depth, int]:
+    """Return depth -> FLOPs of B A, made as PEFT does: both are applied to the columns of a unit matrix."""
+    measured: dict[Depth, int] = {}
+    for a, b in zip(adapters[::2], adapters[1::2], strict=True):
+        columns = a.size // rank
+        measured[a.depth] = measured.get(a.depth, 0) + 2 * columns * (a.size + b.size)
+    return measured
 
 
 def _depth(parameter: TrainedParameter, index: int) -> Depth:

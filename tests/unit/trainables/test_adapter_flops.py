@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spaces.recipe import Recipe
+from trainables.batches import DataOrder
 from trainables.collate import EncodedSample, collate
-from trainables.flops import TrainingFlops
+from trainables.flops import TrainingFlops, flops_of_steps
 from trainables.lora import adapted
 from trainables.losses import answer_loss_sum
 from trainables.manifest import build_manifest
@@ -53,6 +54,28 @@ def test_torch_counts_the_same(subset: str, recomputed: bool) -> None:
         sample = encoded()[0]
         expected = counted(model, how, sample, recomputed)
         assert flops_of(model, how, recomputed).per_sample(sample) == expected
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("subset", ["full", "sa_proj", "mlp", "down", "projector", "vision_mlp"])
+def test_torch_counts_the_same_for_dora(subset: str, recomputed: bool) -> None:
+    model = llava()
+    model.config.vision_feature_layer = -1
+    for how in (recipe(subset, **adapters("dora")), recipe(subset, **adapters("dora"), lwf_weight=1.0)):
+        sample = encoded()[0]
+        flops = flops_of(model, how, recomputed)
+        assert flops.per_sample(sample) + flops.per_step == counted(model, how, sample, recomputed)
+
+
+def test_the_rows_of_dora_are_measured_once_a_step() -> None:
+    """Of rank 4 beside `down` of two layers, 16 x 24: A and B by a unit matrix of 24 columns."""
+    model, data = llava(), encoded()
+    own = 2 * 2 * 24 * (4 * 24 + 16 * 4)
+    flops = flops_of(model, recipe("down", **adapters("dora")))
+    assert flops.per_step == own
+    assert flops_of(model, recipe("down", **adapters())).per_step == 0
+    order = DataOrder(targets=10, batch_size=5, seed=1)
+    assert flops_of_steps(flops, range(2), data, order) == sum(map(flops.per_sample, data)) + 2 * own
 
 
 @pytest.mark.parametrize("name", ["gpt2", "phi3", "gpt_neox"])
