@@ -113,10 +113,15 @@ def search_points(
 
 
 def _in_turn(by_score: Sequence[TrialResult]) -> list[TrialResult]:
-    """Return the trials in turn by score and by target gain."""
+    """Return the trials in turn by score and by target gain, each time the next that is not among them."""
     by_gain = sorted(by_score, key=lambda trial: -trial.last.score.target_gain)
-    pairs = zip(by_score, by_gain, strict=True)
-    return list({trial.number: trial for pair in pairs for trial in pair}.values())
+    taken: dict[int, TrialResult] = {}
+    while len(taken) < len(by_score):
+        for order in (by_score, by_gain):
+            following = next((trial for trial in order if trial.number not in taken), None)
+            if following is not None:
+                taken[following.number] = following
+    return list(taken.values())
 
 
 @dataclass(frozen=True, kw_only=True)

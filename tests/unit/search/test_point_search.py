@@ -51,6 +51,12 @@ def test_the_best_are_taken_in_turn_by_score_and_by_gain() -> None:
     assert [of.number for _, of, _ in points] == [4, 8, 1]
 
 
+def test_where_the_best_gains_most_too_the_next_by_gain_follows() -> None:
+    greedy = trial(8, [{"count": 45.0, "colour": 20.0}])  # gains 17.5, loses 35
+    points = planned(BEST, THIRD, greedy, top=2, alpha=[0.5])
+    assert [of.number for _, of, _ in points] == [4, 8]
+
+
 def test_each_transform_of_each_of_the_best() -> None:
     assert planned(top=2, alpha=[0.5, 0.9], keep=[0.1]) == [
         (Point(4, 40, Interpolation(0.5)), BEST, None),
