@@ -24,8 +24,8 @@ def selected_parts(parts: Sequence[Part], subset: str, layers: str = "all") -> t
             model's, or the vision tower's where the subset trains nothing in the former's.
 
     Raises:
-        ValueError: The subset or the range is none; a name of the subset matches no part, the subset as a
-            whole doesn't, or not within the range; the range goes beyond the layers.
+        ValueError: The subset or the range is none; a name of the subset matches no part, or none within the
+            range though it is added; the subset as a whole doesn't; the range goes beyond the layers.
     """
     wanted = parse_subset(subset)
     _check_names(parts, wanted, subset)
@@ -41,8 +41,7 @@ def selected_parts(parts: Sequence[Part], subset: str, layers: str = "all") -> t
         indices = layer_indices(layers, count, of=f"the {stack}")
         pool = [part for part in parts if _stack(part) == stack and part.layer in indices]
         chosen = tuple(part for part in pool if part.role in wanted.roles)
-        if not chosen:
-            raise ValueError(f"subset {subset!r} matches no parameter of the layers {layers} of the {stack}")
+        _check_added(chosen, wanted, subset, within=f"the layers {layers} of the {stack}")
     if wanted.seed is None:
         return chosen
     if stack is None:
@@ -62,6 +61,16 @@ def _check_names(parts: Sequence[Part], wanted: Subset, subset: str) -> None:
             raise ValueError(
                 f"subset {subset!r}: {term.name!r} matches no parameter of this model, {_present(parts)}"
             )
+
+
+def _check_added(chosen: Sequence[Part], wanted: Subset, subset: str, within: str) -> None:
+    """Check that a layer range leaves something of each name that an expression adds."""
+    left = {part.role for part in chosen}
+    for term in wanted.terms:
+        added = term.roles & wanted.roles
+        if term.sign == "+" and added and not added & left:
+            name = "" if len(wanted.terms) == 1 else f": {term.name!r}"
+            raise ValueError(f"subset {subset!r}{name} matches no parameter of {within}")
 
 
 def _present(parts: Sequence[Part]) -> str:

@@ -85,9 +85,7 @@ class TestLayers:
             ("norm", "first:1/2", ["0.norm", "1.norm"]),  # not the one behind the layers
             ("vision_mlp", "last:1/2", ["vision.1.mlp"]),
             ("vision_projector", "first:1", ["vision.0.attn", "vision.0.mlp", "vision.0.norm"]),
-            # The language model's layers count, so of the vision tower nothing is trained.
-            ("vision_mlp+down", "first:1", ["0.mlp.down"]),
-            ("embed+norm+head", "last:1", ["3.norm"]),
+            ("norm+vo-attn.v", "last:1", ["3.attn.o", "3.attn.o.bias", "3.norm"]),
         ],
     )
     def test_limits_a_subset(self, subset: str, layers: str, names: list[str]) -> None:
@@ -139,6 +137,29 @@ class TestLayers:
             ValueError, match="'down' matches no parameter of the layers last:1 of the language"
         ):
             selected_parts(parts, "down", "last:1")
+
+    @pytest.mark.parametrize(
+        ("subset", "name", "stack"),
+        [
+            ("attn.q+vision_attn", "vision_attn", "language model"),
+            ("random(attn.q+projector)", "projector", "language model"),
+            ("embed+norm", "embed", "language model"),
+            ("vision_mlp+vision.embed", "vision.embed", "vision tower"),
+        ],
+    )
+    def test_that_leave_nothing_of_an_added_name(self, subset: str, name: str, stack: str) -> None:
+        with pytest.raises(ValueError, match="matches no parameter of the layers") as caught:
+            selected_parts(model(), subset, "last:1")
+        assert str(caught.value) == (
+            f"subset {subset!r}: {name!r} matches no parameter of the layers last:1 of the {stack}"
+        )
+
+    def test_a_single_name_may_reach_beyond_the_layers(self) -> None:
+        """And a name that is taken away again leaves nothing to look for."""
+        within = tuple(part for part in model() if part.layer == 3 and part.role in LANGUAGE)
+        assert selected_parts(model(), "full", "last:1") == within
+        assert selected_parts(model(), "llm-embed", "last:1") == within
+        assert selected_parts(model(), "llm+vision-vision", "last:1") == within
 
 
 CONTROLLED = st.sampled_from(["sa_proj", "gate_up", "down", "vo", "norm", "qkv+norm", "vision_attn"])
@@ -202,6 +223,37 @@ class TestRandomControls:
         assert control.slice == kept
         row = math.prod(whole.shape) // whole.shape[kept.axis] * kept.repeats
         assert abs(control.count - wanted) <= row / 2
+
+    def test_what_cannot_be_cut_is_drawn_whole_or_not_at_all(self) -> None:
+        """Gate and up take turns, 32 elements each; down has four rows of 8."""
+        experts = [
+            Part("e", r, 0, (2, 4, 8), Slice(2, 4, i, i + 1)) for i, r in enumerate(("mlp.gate", "mlp.up"))
+        ]
+        parts = [*experts, Part("d", "mlp.down", 0, (4, 8)), Part("bias", "norm", 0, (16,))]
+        # 16 elements are two rows of down, whichever comes first. 80 are two of the three, and half of down:
+        # down whole and one of the others would leave 16 of the last.
+        for seed in range(6):
+            assert selected_parts(parts, f"random(norm,{seed})") == (
+                Part("d", "mlp.down", 0, (4, 8), Slice(0, 1, 0, 2)),
+            )
+            more = [*parts[:3], Part("bias", "norm", 0, (80,))]
+            assert selected_parts(more, f"random(norm,{seed})") == (
+                *experts,
+                Part("d", "mlp.down", 0, (4, 8), Slice(0, 1, 0, 2)),
+            )
+
+    def test_too_little_to_cut(self) -> None:
+        parts = [Part("e", "mlp.gate", 0, (4, 8), Slice(1, 4, 0, 1)), Part("n", "norm", 0, (8,))]
+        with pytest.raises(
+            ValueError, match="8 elements can't be drawn to within a row: too few matrices can"
+        ):
+            selected_parts(parts, "random(norm)")
+
+    def test_takes_no_bias_of_experts(self) -> None:
+        bias = Part("experts.down_proj_bias", "mlp.down", 0, (2, 8))
+        parts = [bias, Part("experts.down_proj", "mlp.down", 0, (2, 4, 8)), Part("n", "norm", 0, (64,))]
+        for seed in range(6):
+            assert selected_parts(parts, f"random(norm,{seed})") == (parts[1],)
 
     def test_more_than_the_layers_hold(self) -> None:
         # Of 8 x 8: q, k, v, o of one layer; of 12 x 8: gate, up, down. Embedding and head: 20 x 8 each.
