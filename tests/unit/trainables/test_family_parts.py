@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from tiny_families import CLIP, FAMILIES, LANGUAGE, MULTIMODAL, Family
 from torch import nn
 
-from spaces.families import numbers_of, role_map_of
+from spaces.families import parts_of
 from spaces.language_families import LANGUAGE_MODELS
 from spaces.multimodal_families import SHELLS
 from spaces.parts import Part
-from spaces.role_map import assign_parts
 from spaces.roles import LANGUAGE as LANGUAGE_ROLES
 from spaces.roles import ROLES
 from spaces.subsets import SUBSETS, roles_of
@@ -31,25 +30,24 @@ def built(name: str) -> Any:
     return FAMILIES[name].build()
 
 
-def parts_of(model: Any) -> tuple[Part, ...]:
-    config = model.config.to_dict()
+def parts(model: Any) -> tuple[Part, ...]:
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    return assign_parts(shapes, role_map_of(config), numbers_of(config))
+    return parts_of(shapes, model.config.to_dict())[1]
 
 
-def marked(model: nn.Module, parts: tuple[Part, ...]) -> dict[str, torch.Tensor]:
+def marked(model: nn.Module, divided: tuple[Part, ...]) -> dict[str, torch.Tensor]:
     """Return name -> how many roles each element of the parameter has."""
     marks = {name: torch.zeros(parameter.shape) for name, parameter in model.named_parameters()}
-    for part in parts:
+    for part in divided:
         sliced(marks[part.name], part.slice).add_(1)
     return marks
 
 
 def assert_partition(model: nn.Module) -> None:
-    parts = parts_of(model)
-    for name, marks in marked(model, parts).items():
+    divided = parts(model)
+    for name, marks in marked(model, divided).items():
         assert (marks == 1).all(), name
-    assert sum(part.count for part in parts) == sum(p.numel() for p in model.parameters())
+    assert sum(part.count for part in divided) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -72,9 +70,9 @@ class TestTiedWeights:
         """One parameter, counted once, with the role of the table of words."""
         model = built(name)
         tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-        heads = [part for part in parts_of(model) if part.role == "head"]
+        heads = [part for part in parts(model) if part.role == "head"]
         assert bool(heads) is not tied
-        (table,) = [part for part in parts_of(model) if part.role == "embed"]
+        (table,) = [part for part in parts(model) if part.role == "embed"]
         assert dict(model.named_parameters())[table.name] is model.get_input_embeddings().weight
 
     def test_both_kinds_are_built(self) -> None:
@@ -160,6 +158,6 @@ def test_at_any_size(family: Family, size: dict[str, Any]) -> None:
 def test_of_any_depth_in_a_shell(family: Family, layers: int, words: int) -> None:
     model = family.build(device="meta", num_hidden_layers=layers, vocab_size=words)
     assert_partition(model)
-    language = {part.layer for part in parts_of(model) if part.role == "attn.q"}
+    language = {part.layer for part in parts(model) if part.role == "attn.q"}
     assert language == set(range(layers))
-    assert {part.role for part in parts_of(model)} <= set(ROLES)
+    assert {part.role for part in parts(model)} <= set(ROLES)
