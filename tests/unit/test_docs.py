@@ -86,10 +86,39 @@ def test_the_tables_of_families_are_up_to_date() -> None:
     assert page == page_with_tables(page), "run: PYTHONPATH=.:tests python tests/family_tables.py"
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/study-file.md", "docs/families.md", "docs/smollm2.md", "docs/training.md"]
-)
-def test_links_lead_to_files(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")))
+NAMING = [ROOT / "Makefile", *sorted(ROOT.glob("examples/**/*.yaml"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what GitHub calls the headings of a page: lower case, no punctuation, hyphens for blanks."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
+def leads_nowhere(page: Path, link: str) -> bool:
+    target, _, anchor = link.partition("#")
+    file = page.parent / target if target else page
+    return not file.exists() or bool(anchor and anchor not in anchors(file))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and leads_nowhere(ROOT / page, link)] == []
+
+
+def test_the_pages_that_examples_and_the_makefile_name_are_there() -> None:
+    named = {name for path in NAMING for name in re.findall(r"\bdocs/[\w./-]+\.md", path.read_text("utf-8"))}
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_a_wrong_anchor_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# What `a` is, on A-B\n\n```\n# no heading\n```\n", encoding="utf-8")
+    assert anchors(page) == {"what-a-is-on-a-b"}
+    assert not leads_nowhere(tmp_path / "other.md", "page.md#what-a-is-on-a-b")
+    assert leads_nowhere(page, "#no-heading")
+    assert leads_nowhere(page, "none.md")
