@@ -26,9 +26,11 @@ DOWNLOADS: Final = Path(__file__).with_name("downloads.txt")
 
 def main(folder: Path) -> int:
     """Prepare the study in a folder; what an earlier run left there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        made = Path(temporary)
+    made = folder / "partial"
+    # What a run left there that was cut off is half a gigabyte.
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    try:
         print("downloading SmolLM2-135M-Instruct (93 MB) and BIG-bench (358 MB)", flush=True)
         if code := download(made):
             return code
@@ -39,6 +41,8 @@ def main(folder: Path) -> int:
         for part in ("model", "tasks"):
             shutil.rmtree(folder / part, ignore_errors=True)
             (made / part).rename(folder / part)
+    finally:
+        shutil.rmtree(made)
     print(f"prepared {folder}")
     return 0
 
