@@ -15,8 +15,9 @@ from transformers import LlamaConfig
 from examples.smollm2.prepare import read_examples
 from examples.smollm2.tasks import SCORED, TASKS, Source, files_needed, put_in_words, split, write_tasks
 from search.devices import GIB, Node
+from search.inputs import load_tasks
+from search.outline import outline_study
 from search.plan import study_plan
-from search.preparation import prepare
 from search.study_file import load_study
 
 STUDY = Path(__file__).resolve().parents[2] / "examples" / "smollm2.yaml"
@@ -177,7 +178,8 @@ def test_the_study_plans_on_a_model_of_this_shape(prepared: Path) -> None:
     """
     attention, gate_up, down = 2 * 576 * 576 + 2 * 192 * 576, 2 * 576 * 1536, 576 * 1536
     config = load_study(prepared)
-    plan = study_plan(config, prepare(config).outline, [Node(cpus=2, drivers=1000, memory=16 * GIB)])
+    outline = outline_study(config, load_tasks(config))
+    plan = study_plan(config, outline, [Node(cpus=2, drivers=1000, memory=16 * GIB)])
     assert plan["parameters"] == LAYERS * (attention + gate_up + down + 2 * 576) + 576 + 49152 * 576
     assert {row["subset"]: row["trained"] for row in plan["subsets"]} == {
         "full": plan["parameters"],
