@@ -101,7 +101,7 @@ def test_what_is_wrong_in_itself(change: dict[str, Any], message: str) -> None:
         ),
         (
             {"fused": [{"names": ["blocks.{layer}.wqkv.{weight|bias}"], "parts": {"attn.q": "num_heads"}}]},
-            "needs the model configuration's number 'num_heads', got None",
+            "needs a number of at least 1 of the model configuration's 'num_heads', got None",
         ),
         (
             {"fused": [{"names": ["blocks.{layer}.wqkv.{weight|bias}"], "parts": {"attn.q": 5}}]},
