@@ -181,7 +181,7 @@ def test_the_study_plans_on_a_model_of_this_shape(prepared: Path) -> None:
     outline = outline_study(config, load_tasks(config))
     plan = study_plan(config, outline, [Node(cpus=2, drivers=1000, memory=16 * GIB)])
     assert plan["parameters"] == LAYERS * (attention + gate_up + down + 2 * 576) + 576 + 49152 * 576
-    assert {row["subset"]: row["trained"] for row in plan["subsets"]} == {
+    assert {row["subset"]: row["ranges"][0]["trained"] for row in plan["subsets"]} == {
         "full": plan["parameters"],
         "sa_proj": LAYERS * attention,
         "mlp": LAYERS * (gate_up + down),
