@@ -78,7 +78,7 @@ def cluster_file(there: Machines) -> str:
     small = "--num-cpus=1 --object-store-memory=100000000"
     for placeholder, value in (
         ("/SHARED/FOLDER", str(there.shared)),
-        ("[tiny,lora,gpu]", "[tiny,lora]"),
+        ("[tiny,gpu]", "[tiny]"),
         ("ray start --head", f"ray start --head --include-dashboard=false {small}"),
         ("ray start --address", f"ray start {small} --address"),
     ):
@@ -155,7 +155,9 @@ def test_a_study_trains_on_both_nodes_and_ends_well(session: Session) -> None:
 def test_the_server_on_the_head_has_the_record_under_the_name_with_a_space(session: Session) -> None:
     assert set(session.recorded) == {"Default", "two words"}
     runs = session.recorded["two words"]
-    assert sorted(tags["kind"] for tags in runs) == ["base", "study", *["trial"] * TRIALS]
+    counts = Counter(tags["kind"] for tags in runs)
+    assert counts.pop("point") > 0
+    assert counts == {"base": 1, "study": 1, "trial": TRIALS}
     nodes = {tags["nodes"] for tags in runs if tags["kind"] == "trial"}
     assert nodes == {" ".join(session.addresses.values())}
 
