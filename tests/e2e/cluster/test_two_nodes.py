@@ -10,6 +10,7 @@ import csv
 import json
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
