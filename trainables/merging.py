@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from trainables.manifest import Adapters, TrainableManifest, TrainedParameter
-from trainables.parallel import full_tensor, laid_out_like
+from trainables.parallel import full_tensor
 from trainables.slices import live_tensors, sliced
 from trainables.trained import ADAPTER, LINEAR
 
@@ -138,7 +138,7 @@ def merge_adapters(model: nn.Module, manifest: TrainableManifest, values: Mappin
     """
     merged = MergedWeights(model, manifest, values)
     for key, live in live_tensors(model, merged_manifest(model, manifest).tensors).items():
-        live.copy_(merged[key] if live.slice else laid_out_like(merged[key], live.parameter))
+        live.copy_(merged[key])
 
 
 def _rows(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from spaces.points import Identity, Interpolation, Pruning, Soup, Transform
 from trainables.checkpoint import PARAMETER, CheckpointError
 from trainables.manifest import TrainableManifest, TrainedParameter, TrainedTensor
 from trainables.merging import MergedWeights, merged_manifest, shapes_of
-from trainables.parallel import full_tensor, laid_out_like
+from trainables.parallel import full_tensor
 from trainables.safetensors_stream import Checkpoint
 from trainables.slices import live_tensors, sliced
 
@@ -190,8 +190,7 @@ def apply_point(
             _values(tensor, whole, tensors.get(tensor.name, ()), checkpoint)
             for tensors, (_, checkpoint) in zip(own, members, strict=True)
         ]
-        value = transformed(transform, base, tuned)
-        target.copy_(value if tensor.slice else laid_out_like(value, target.parameter))
+        target.copy_(transformed(transform, base, tuned))
 
 
 def _by_name(tensors: Sequence[TrainedTensor]) -> dict[str, list[TrainedTensor]]:

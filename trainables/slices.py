@@ -54,13 +54,15 @@ class LiveTensor:
 
     @torch.no_grad()
     def copy_(self, value: Tensor) -> None:
-        """Copy values, laid out as `value` is, into the model."""
-        if self.slice is None or not isinstance(self.parameter, DTensor):
+        """Copy values into the model; those of a sharded parameter may be whole or sharded."""
+        if not isinstance(self.parameter, DTensor):
             self.value.copy_(value)
             return
-        whole = self.parameter.full_tensor()
-        sliced(whole, self.slice).copy_(full_tensor(value))
-        self.parameter.copy_(laid_out_like(whole, self.parameter))
+        if self.slice is not None:
+            whole = self.parameter.full_tensor()
+            sliced(whole, self.slice).copy_(full_tensor(value))
+            value = whole
+        self.parameter.copy_(value if isinstance(value, DTensor) else laid_out_like(value, self.parameter))
 
     def _of(self, tensor: Tensor) -> Tensor:
         if self.slice is None or not isinstance(tensor, DTensor):
