@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from trainables.evaluation import Evaluation
+from trainables.evaluation import Evaluation, evaluations_json
 from trainables.files import write_atomically
 from trainables.jobs import WorkerSetup
 from trainables.samples import fingerprint
@@ -43,6 +43,5 @@ def cached_base(
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     evaluations = dict(measure())
-    content = json.dumps({name: evaluation.to_dict() for name, evaluation in evaluations.items()})
-    write_atomically(file, content.encode())
+    write_atomically(file, evaluations_json(evaluations))
     return evaluations, False

@@ -22,7 +22,7 @@ from search.tracking import StudyTracker
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from spaces.presets import POINT_PRESETS
 from trainables.checkpoint import MANIFEST_FILE
-from trainables.evaluation import Evaluation
+from trainables.evaluation import Evaluation, evaluations_json
 from trainables.execution import Execution, GroupShape
 from trainables.files import write_atomically
 from trainables.jobs import PointJob, Report
@@ -203,9 +203,8 @@ class PointSearch:
             return _result(planned, error=str(error))
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
             return _result(planned, error=f"metric {broken[0]} is {metrics[broken[0]]}")
-        scores = {task: evaluation.to_dict() for task, evaluation in report.evaluations.items()}
         file = self.folder / str(planned.number) / "evaluations.json"
-        write_atomically(file, json.dumps(scores).encode())
+        write_atomically(file, evaluations_json(report.evaluations))
         rung = Rung(
             step=planned.point.step,
             progress=planned.point.step / planned.trial.recipe.steps,

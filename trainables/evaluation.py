@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,3 +57,8 @@ class Evaluation:
     def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
         """Read back what `to_dict` wrote."""
         return cls(task=fields["task"], scores=tuple(fields["scores"]), direction=fields["direction"])
+
+
+def evaluations_json(evaluations: Mapping[str, Evaluation]) -> bytes:
+    """Return task -> evaluation as a file's content, JSON."""
+    return json.dumps({task: evaluation.to_dict() for task, evaluation in evaluations.items()}).encode()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.evaluation import Evaluation
+from trainables.evaluation import Evaluation, evaluations_json
 
 SCORES = st.lists(st.floats(0, 100), min_size=1, max_size=30).map(tuple)
 
@@ -46,6 +46,13 @@ def test_higher_is_better_unless_said() -> None:
 def test_json_holds_the_whole_evaluation(scores: tuple[float, ...], direction: str) -> None:
     got = Evaluation(task="count", scores=scores, direction=direction)  # type: ignore[arg-type]
     assert Evaluation.from_dict(json.loads(json.dumps(got.to_dict()))) == got
+
+
+def test_a_file_holds_each_tasks_evaluation() -> None:
+    assert json.loads(evaluations_json({"count": evaluation(100.0, 0.0), "name": evaluation(40.0)})) == {
+        "count": {"task": "count", "scores": [100.0, 0.0], "direction": "higher"},
+        "name": {"task": "count", "scores": [40.0], "direction": "higher"},
+    }
 
 
 @given(SCORES)
