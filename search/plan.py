@@ -43,6 +43,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
             "gpus_for_all": config.search.trials * max(map(gpus_of, placement.executions.values())),
             "warnings": list(placement.warnings),
         }
+    full_flops = _flops_per_sample(outline, outline.full)
     return {
         "study": config.name,
         "model": config.model.path,
@@ -70,7 +71,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
             {
                 "subset": variant,
                 "learning_rate": _learning_rate(config, variant, outline.manifests[variant]),
-                "ranges": [_trained(outline, manifest) for manifest in outline.ranges[variant]],
+                "ranges": [_trained(outline, manifest, full_flops) for manifest in outline.ranges[variant]],
                 **_need(fit, nodes),
             }
             for variant, fit in fits.items()
@@ -105,8 +106,14 @@ def _learning_rate(config: StudyConfig, variant: str, manifest: TrainableManifes
     return [bounds.low, bounds.high]
 
 
-def _trained(outline: Outline, manifest: TrainableManifest) -> dict[str, Any]:
-    """Return what is trained in one layer range, and how much computing that takes."""
+def _trained(outline: Outline, manifest: TrainableManifest, full_flops: int) -> dict[str, Any]:
+    """Return what is trained in one layer range, and how much computing that takes.
+
+    Args:
+        outline: What is known of the study's model.
+        manifest: What is trained.
+        full_flops: FLOPs of training the whole model on the same sample.
+    """
     flops = _flops_per_sample(outline, manifest)
     return {
         "layers": manifest.layers,
@@ -116,7 +123,7 @@ def _trained(outline: Outline, manifest: TrainableManifest) -> dict[str, Any]:
         "by_role": manifest.count_by_role(),
         "matched": [group.to_dict() for group in matched(manifest)],
         "flops_per_sample": flops,
-        "flops_of_full": flops / _flops_per_sample(outline, outline.full),
+        "flops_of_full": flops / full_flops,
     }
 
 
