@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from spaces.nearest import did_you_mean
+from spaces.plain_values import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ class Point:
             ValueError: A field is unknown, missing or out of range.
         """
         rest = dict(fields)
-        trial, step = (_whole_number(rest, key) for key in ("trial", "step"))
+        trial, step = (whole_number(f"a point's {key}", _taken(rest, key)) for key in ("trial", "step"))
         name = _taken(rest, "transform")
         if name not in _READERS:
             raise ValueError(f"unknown transform {name!r}: {did_you_mean(str(name), _READERS)}")
@@ -174,13 +175,6 @@ def _number(fields: dict[str, Any], key: str) -> float:
     return value
 
 
-def _whole_number(fields: dict[str, Any], key: str) -> int:
-    value = _taken(fields, key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a point's {key} must be a whole number, got {value!r}")
-    return value
-
-
 def _members(fields: dict[str, Any]) -> tuple[Member, ...]:
     members = _taken(fields, "members")
     if not isinstance(members, list) or not all(
@@ -188,7 +182,8 @@ def _members(fields: dict[str, Any]) -> tuple[Member, ...]:
     ):
         raise ValueError(f"a point's members must be a list of trial and step, got {members!r}")
     return tuple(
-        Member(_whole_number(dict(each), "trial"), _whole_number(dict(each), "step")) for each in members
+        Member(whole_number("a point's trial", each["trial"]), whole_number("a point's step", each["step"]))
+        for each in members
     )
 
 

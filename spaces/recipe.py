@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from spaces.layers import check_layers
 from spaces.nearest import did_you_mean
+from spaces.plain_values import whole_number
 from spaces.subsets import parse_subset
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -139,11 +140,11 @@ def _read(field: str, annotation: str, value: object) -> Any:
     """Return a field's value from a plain one, by the field's annotation, such as `float | None`."""
     if value is None and annotation.endswith("| None"):
         return None
-    reader = {"int": _whole_number, "float": _number}.get(annotation.removesuffix(" | None"), _text)
-    return reader(field, value)
+    reader = {"int": whole_number, "float": _number}.get(annotation.removesuffix(" | None"), _text)
+    return reader(f"recipe field {field}", value)
 
 
-def _number(field: str, value: object) -> float:
+def _number(name: str, value: object) -> float:
     if isinstance(value, str):
         try:
             return float(value)
@@ -151,19 +152,13 @@ def _number(field: str, value: object) -> float:
             pass
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    raise ValueError(f"recipe field {field} must be a number, got {value!r}")
+    raise ValueError(f"{name} must be a number, got {value!r}")
 
 
-def _whole_number(field: str, value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"recipe field {field} must be a whole number, got {value!r}")
-
-
-def _text(field: str, value: object) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
-    raise ValueError(f"recipe field {field} must be a text, got {value!r}")
+    raise ValueError(f"{name} must be a text, got {value!r}")
 
 
 def _require(holds: bool, field: str, value: object, rule: str) -> None:

@@ -110,6 +110,10 @@ def test_a_file_gives_it_back(trial: int, step: int, transform: Transform) -> No
             {"trial": 1, "step": 2, "transform": "soup", "members": [{"trial": 1, "step": 2, "recipe": 0}]},
             "members must be a list of trial and step, got",
         ),
+        (
+            {"trial": 1, "step": 2, "transform": "soup", "members": [{"trial": 1, "step": True}]},
+            "a point's step must be a whole number, got True",
+        ),
     ],
 )
 def test_what_is_no_point_is_refused(fields: dict[str, Any], message: str) -> None:
