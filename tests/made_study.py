@@ -15,6 +15,16 @@ from trainables.evaluation import Evaluation
 BASE = {"count": 10.0, "clock": 20.0, "colour": 90.0, "shape": 80.0}
 """Points of the untouched model; `count` and `clock` are targets."""
 
+# Gain (30 + 20) / 2 = 25, forgetting (2 + 4) / 2 = 3, worst 4, score 22.
+GOOD = {"count": 40.0, "clock": 40.0, "colour": 88.0, "shape": 76.0}
+# Gain (20 + 0) / 2 = 10, forgetting 0, score 10.
+MODEST = {"count": 30.0}
+# Gain 0, forgetting (40 + 0) / 2 = 20, score -20.
+HARMFUL = {"colour": 50.0}
+
+LORA = {"method": "lora", "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.0, "lora_variant": "lora"}
+"""A recipe's fields that make it one of adapters."""
+
 STEPS = 40
 
 

@@ -3,8 +3,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tracked_study import Store
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +50,25 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared MLflow store's file, which the tests that write studies' runs share."""
+    from mlflow_server import sqlite_address
+
+    from search.tracking import prepare_store
+
+    # A blank, a number sign and a percent sign: the folder's name must survive as part of an address.
+    file = tmp_path_factory.mktemp("a store #1%41") / "mlflow.db"
+    prepare_store(sqlite_address(file))
+    return file
+
+
+@pytest.fixture
+def store(mlflow_database: Path, request: pytest.FixtureRequest) -> Store:
+    """The MLflow store, with an experiment for this test alone."""
+    from mlflow_server import sqlite_address
+    from tracked_study import Store
+
+    return Store(sqlite_address(mlflow_database), request.node.name)

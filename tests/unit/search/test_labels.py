@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_study import LORA
 
 from search.labels import approach_label, approach_sentence, group_label, recipe_label
 from spaces.recipe import Recipe
-
-LORA = {"method": "lora", "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.0, "lora_variant": "lora"}
 
 
 def recipe(**fields: Any) -> Recipe:

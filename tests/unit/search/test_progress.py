@@ -4,17 +4,13 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from made_study import config, trial
+from made_study import GOOD, MODEST, config, trial
 from rich.console import Console
 
 from search.progress import StudyProgress
 from search.results import TrialState
 from spaces.recipe import Recipe
 
-# Gain (30 + 20) / 2 = 25, forgetting (2 + 4) / 2 = 3, score 22.
-GOOD = {"count": 40.0, "clock": 40.0, "colour": 88.0, "shape": 76.0}
-# Gain (20 + 0) / 2 = 10, forgetting 0, score 10.
-MODEST = {"count": 30.0}
 RECIPE = Recipe(subset="gate_up", learning_rate=3.14e-4, steps=40, batch_size=8)
 
 
