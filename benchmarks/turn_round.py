@@ -35,6 +35,7 @@ from search.devices import DRIVER_RESOURCE
 from spaces.recipe import Recipe
 from trainables.execution import Execution, GroupShape
 from trainables.jobs import TaskData, TrainJob, WorkerSetup
+from trainables.metrics import EXACT_MATCH
 from trainables.pool import ON_HEAD, WorkerPool
 from trainables.tasks import resolve_tasks
 from trainables.trainable import RecipeTrainable, TrialContext
@@ -74,14 +75,14 @@ def setup() -> WorkerSetup:
         TaskData(
             name="counting",
             role="target",
-            metric="exact_match",
+            metric=EXACT_MATCH,
             train=tuple(tasks["counting"].load("train", 500)),
             search=tuple(tasks["counting"].load("search", 50)),
         ),
         TaskData(
             name="digits",
             role="held_out",
-            metric="exact_match",
+            metric=EXACT_MATCH,
             train=(),
             search=tuple(tasks["digits"].load("search", 50)),
         ),

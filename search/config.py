@@ -11,12 +11,13 @@ from pydantic import AfterValidator, Field, model_validator
 from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
 from search.points_config import PointsConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
+from search.task_config import DataConfig, TaskConfig
 from spaces.own_roles import own_role_map
 from spaces.presets import POINT_PRESETS, preset_params
 from spaces.recipe import Schedule
 from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
-from trainables.tasks import FileTask, Metric, Task, resolve_tasks
+from trainables.tasks import FileTask, Task, resolve_tasks
 
 
 def _whole_above_one(gpus: float) -> float:
@@ -49,19 +50,6 @@ class ModelConfig(Section):
     def role_map(self) -> RoleMap | None:
         """The roles as a map, if there are any."""
         return None if self.roles is None else own_role_map(self.roles)
-
-
-class TaskConfig(Section):
-    """A task of the user's own: one JSON Lines file a split; see `trainables.tasks.FileTask` for a line."""
-
-    train: str | None = Field(None, description="File of training samples; needed by a target.")
-    search: str | None = Field(
-        None, description="File of the samples that trials are scored on; needed but for replay."
-    )
-    confirm: str | None = Field(
-        None, description="File of samples for a final check; the search never reads it."
-    )
-    metric: Metric = Field("exact_match", description="How an answer is scored; see trainables/tasks.py.")
 
 
 class TrainingConfig(Section):
@@ -174,6 +162,7 @@ class StudyConfig(Section):
     name: Name = Field(description="Name of the study and of its folder.")
     model: ModelConfig
     tasks: dict[Name, TaskConfig] = Field({}, description="Tasks of your own; embedded ones need no entry.")
+    data: DataConfig = DataConfig()
     targets: Names = Field(description="Tasks that the model must learn.")
     held_out: Names = Field(description="Tasks whose skill the model must not lose.")
     space: SpaceConfig
@@ -323,7 +312,8 @@ class StudyConfig(Section):
         own = {
             name: FileTask(
                 name=name,
-                metric=task.metric,
+                metric=task.metric.spec,
+                decoding=task.decoding.spec,
                 train=task.train,
                 search=task.search,
                 confirm=task.confirm,

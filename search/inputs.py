@@ -49,6 +49,7 @@ def load_replay(config: StudyConfig, tasks: tuple[TaskData, ...]) -> tuple[TaskD
                 name=task.name,
                 role="replay",
                 metric=task.metric,
+                decoding=task.decoding,
                 train=tuple(task.load("train", config.training.samples)),
                 search=(),
             )
@@ -92,6 +93,7 @@ def _load(config: StudyConfig, task: Task) -> TaskData:
         name=task.name,
         role="target" if is_target else "held_out",
         metric=task.metric,
+        decoding=task.decoding,
         train=tuple(train),
         search=tuple(search),
     )

@@ -36,8 +36,8 @@ def _write(file: Path, n: int) -> None:
         # No sample may be in two files.
         row = {"prompt": f"{file.stem} {index}: {sample.prompt}", "answer": sample.answer}
         if index % 3 != 2:
-            assert isinstance(sample.image, np.ndarray)
+            assert isinstance(sample.images[0], np.ndarray)
             row["image"] = f"{file.stem}-{index}.png"
-            Image.fromarray(sample.image).save(file.parent / row["image"])
+            Image.fromarray(sample.images[0]).save(file.parent / row["image"])
         rows.append(json.dumps(row))
     file.write_text("\n".join(rows))

@@ -16,8 +16,8 @@ from transformers import LlavaForConditionalGeneration as Llava
 from spaces.recipe import Recipe
 from trainables.collate import EncodedSample, Encoder
 from trainables.jobs import Report, TaskData, TrainJob, WorkerSetup
+from trainables.metrics import EXACT_MATCH, MetricSpec
 from trainables.samples import Sample
-from trainables.tasks import Metric
 from trainables.tiny.build import IMAGE_TOKENS, PATCH, build_processor, build_tokenizer
 from trainables.tiny.canvas import SIZE
 from trainables.tiny.vocabulary import BOS, EOS, IMAGE, PAD, VOCABULARY
@@ -96,7 +96,7 @@ def samples(
             id=f"{name}/{index}",
             prompt=" ".join(rng.choice(WORDS, size=int(rng.integers(1, 6)))) + " ?",
             answer=answers[index % len(answers)],
-            image=rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) if images else None,
+            images=(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8),) if images else (),
         )
         for index in range(n)
     )
@@ -108,7 +108,7 @@ def task(
     *,
     n: int = 6,
     answers: Sequence[str] = WORDS,
-    metric: Metric = "exact_match",
+    metric: MetricSpec = EXACT_MATCH,
     images: bool = True,
     train: Sequence[Sample] | None = None,
 ) -> TaskData:

@@ -394,7 +394,7 @@ def samples(
                 id=f"{name}/{index}",
                 prompt="What is " + "it " * int(rng.integers(1, 4)) + "?",
                 answer=answers[index % len(answers)],
-                image=None if index >= n - text_only else image,
+                images=() if index >= n - text_only else (image,),
             )
         )
     return made

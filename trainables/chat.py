@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from trainables.samples import IMAGE_MARK, Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,9 @@ class Chat:
         tokenizer = getattr(processor, "tokenizer", processor)
         lead, end, special = "", tokenizer.eos_token, True
         if getattr(processor, "chat_template", None) is not None:
-            user = _turn(processor, "user", "question", image=False)
-            asked = processor.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
-            reply = _turn(processor, "assistant", "answer", image=False)
-            told = processor.apply_chat_template([user, reply], tokenize=False)
+            question, reply = Turn(role="user", text="question"), Turn(role="assistant", text="answer")
+            asked = _written(processor, [question], asks=True)
+            told = _written(processor, [question, reply], asks=False)
             before, _, after = told.rpartition("answer")
             between = before.removeprefix(asked) if before.startswith(asked) else ""
             lead = between if between.isspace() else ""
@@ -50,24 +52,69 @@ class Chat:
             raise ValueError("the tokenizer has no end-of-sequence token, so no answer could end")
         return cls(processor, lead, end, special)
 
-    def prompt(self, text: str, *, image: bool) -> str:
-        """Return a question with its markup, up to where the answer starts."""
+    def prompt(self, sample: Sample) -> str:
+        """Return a sample's conversation with its markup, up to where the answer starts.
+
+        Raises:
+            ValueError: The texts mark places for more or fewer images than there are.
+        """
+        return self._asked(sample, (*sample.history, _question(sample)))
+
+    def earlier(self, sample: Sample) -> Iterator[tuple[str, str]]:
+        """Yield each answer of a sample's history: what is before it, and the answer with its markup."""
+        for place, turn in enumerate(sample.history):
+            if turn.role == "assistant":
+                yield self._asked(sample, sample.history[:place]), self.answer(turn.text)
+
+    def _asked(self, sample: Sample, turns: Sequence[Turn]) -> str:
+        marked = sum(turn.text.count(IMAGE_MARK) for turn in (*sample.history, _question(sample)))
+        if marked and marked != len(sample.images):
+            raise ValueError(
+                f"marks {IMAGE_MARK} in its texts: {marked}, and its images: {len(sample.images)}; "
+                "there must be one for each image, or none"
+            )
         if getattr(self.processor, "chat_template", None) is None:
-            return text
-        turn = _turn(self.processor, "user", text, image=image)
-        written: str = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-        return written
+            return "\n".join(turn.text for turn in turns)
+        return _written(self.processor, turns, asks=True, unmarked=0 if marked else len(sample.images))
 
     def answer(self, text: str) -> str:
         """Return an answer with what the template puts around it."""
         return self.lead + text + self.end
 
 
-def _turn(processor: Any, role: str, text: str, *, image: bool) -> dict[str, Any]:
-    if not hasattr(processor, "tokenizer"):
-        return {"role": role, "content": text}
-    parts = [{"type": "image"}] if image else []
-    return {"role": role, "content": [*parts, {"type": "text", "text": text}]}
+def _question(sample: Sample) -> Turn:
+    return Turn(role="user", text=sample.prompt)
+
+
+def _written(processor: Any, turns: Sequence[Turn], *, asks: bool, unmarked: int = 0) -> str:
+    """Return a conversation as the template writes it.
+
+    Args:
+        processor: Whose template.
+        turns: What is said.
+        asks: Whether the model is to speak next.
+        unmarked: Images that come before all that the user says.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        if not hasattr(processor, "tokenizer"):
+            messages.append({"role": turn.role, "content": turn.text})
+            continue
+        first, *others = turn.text.split(IMAGE_MARK)
+        # White space around a mark is the template's to write.
+        content = _text(first.strip() if others else first)
+        for text in others:
+            content += [{"type": "image"}, *_text(text.strip())]
+        if turn.role == "user":
+            content = [{"type": "image"}] * unmarked + content
+            unmarked = 0
+        messages.append({"role": turn.role, "content": content})
+    written: str = processor.apply_chat_template(messages, add_generation_prompt=asks, tokenize=False)
+    return written
+
+
+def _text(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}] if text else []
 
 
 def _special_at_start(tokenizer: Any, text: str) -> str | None:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from trainables.bad_samples import SampleError
 from trainables.chat import Chat
+from trainables.images import open_image
 from trainables.model import context_length, load_config, load_processor
 from trainables.samples import Sample
 
@@ -27,12 +28,16 @@ class EncodedSample:
     Attributes:
         tokens: Per-token inputs by name (`input_ids`, ...), each `[T]`.
         extras: Inputs that batch along their first dimension (`pixel_values`, ...).
-        prompt_length: Number of leading tokens that are not the answer's.
+        prompt_length: Number of tokens before the answer.
+        earlier: Where answers of the history stand that are taught, too: first token and the one behind.
+        choices: The tokens of each answer to choose from, without an end; none for a free answer.
     """
 
     tokens: dict[str, Tensor]
     extras: dict[str, Tensor]
     prompt_length: int
+    earlier: tuple[tuple[int, int], ...] = ()
+    choices: tuple[Tensor, ...] = ()
 
     @property
     def length(self) -> int:
@@ -41,8 +46,13 @@ class EncodedSample:
 
     @property
     def answer_length(self) -> int:
-        """Number of answer tokens, their end included."""
+        """Number of the answer's tokens, its end included."""
         return self.length - self.prompt_length
+
+    @property
+    def taught_length(self) -> int:
+        """Number of tokens that the loss is taken over."""
+        return self.answer_length + sum(stop - start for start, stop in self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class Batch:
 
     Attributes:
         inputs: What the model's forward takes; `input_ids` is `[B, T]`.
-        answer_mask: True where a token belongs to an answer, `[B, T]`.
+        answer_mask: True where a token belongs to an answer that is taught, `[B, T]`.
     """
 
     inputs: dict[str, Tensor]
@@ -98,77 +108,100 @@ class Encoder:
 
     def prompt_text(self, sample: Sample) -> str:
         """Return the prompt with chat markup, up to where the answer starts."""
-        return self._chat.prompt(sample.prompt, image=sample.image is not None)
+        return self._chat.prompt(sample)
 
     def encode(self, sample: Sample) -> EncodedSample:
         """Encode prompt, image, answer and its end.
 
         Raises:
-            ValueError: The sample has an image and the model takes none, or its processor can't place one;
+            SampleError: The sample has an image and the model takes none, or its processor can't place one;
                 the sample is too long for the model, or its answer's tokens can't be told from the prompt's.
         """
-        if sample.image is not None and not self._takes_images:
-            raise ValueError(f"sample {sample.id!r} has an image, and this model takes text only")
-        image = None if sample.image is None else _open(sample)
+        if sample.images and not self._takes_images:
+            raise SampleError(sample.label, "it has an image, and this model takes text only")
         try:
-            full, answer_length = self._encoded(sample, image)
+            images = [open_image(image) for image in sample.images]
+            full, spans = self._encoded(sample, images)
+            choices = tuple(self._choice(sample, choice) for choice in sample.choices)
         except ValueError as error:
-            raise ValueError(f"sample {sample.id!r}: {str(error).strip().splitlines()[0]}") from None
+            raise SampleError(sample.label, str(error).strip().splitlines()[0]) from None
         tokens, extras = {}, {}
         for name, tensor in full.items():
             if tensor.shape == full["input_ids"].shape:
                 tokens[name] = tensor[0]
             else:
                 extras[name] = tensor
-        encoded = EncodedSample(tokens, extras, len(tokens["input_ids"]) - answer_length)
+        *earlier, (prompt_length, _) = spans
+        encoded = EncodedSample(tokens, extras, prompt_length, tuple(earlier), choices)
         if self._context is not None and encoded.length > self._context:
-            shorten = "shorten its text" if image is None else "shorten its text or shrink its image"
-            raise ValueError(
-                f"sample {sample.id!r} takes {encoded.length} tokens, and the model's context has "
-                f"{self._context}: {shorten}"
+            shorten = "shorten its text or shrink its image" if images else "shorten its text"
+            raise SampleError(
+                sample.label,
+                f"it takes {encoded.length} tokens, and the model's context has {self._context}: {shorten}",
             )
         return encoded
 
-    def _encoded(self, sample: Sample, image: Image.Image | None) -> tuple[dict[str, Tensor], int]:
-        """Return the model's inputs and the number of the answer's tokens."""
+    def _encoded(
+        self, sample: Sample, images: list[Image.Image]
+    ) -> tuple[dict[str, Tensor], list[tuple[int, int]]]:
+        """Return the model's inputs, and where the answers stand that are taught; the sample's comes last."""
         if self._takes_suffix:
-            return self._encoded_by_suffix(sample, image)
-        if image is not None and getattr(self._processor, "chat_template", None) is None:
+            return self._encoded_by_suffix(sample, images)
+        if images and getattr(self._processor, "chat_template", None) is None:
             raise ValueError(
                 "the model's processor has no chat template, which would say where in the prompt an image "
                 "belongs; put one into the model's folder as chat_template.jinja"
             )
         prompt = self.prompt_text(sample)
         text = prompt + self._chat.answer(sample.answer)
-        # Placeholders of images are expanded by the processor alone, so the answer is measured in plain text.
-        plain_prompt, plain = self._plain_ids(prompt), self._plain_ids(text)
-        answer = plain[len(plain_prompt) :]
         kwargs: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": self._chat.special}
         if self._takes_images:
-            given = {} if image is None else {"images": [image]}
+            given = {"images": images} if images else {}
             full = dict(self._processor(text=[text], **given, **kwargs))
         else:
             full = dict(self._tokenizer([text], **kwargs))
         self._check_end(full)
-        ids = full["input_ids"][0].tolist()
-        if plain[: len(plain_prompt)] != plain_prompt or ids[len(ids) - len(answer) :] != answer:
-            raise ValueError(
-                "the chat template lets prompt and answer share a token, "
-                "so the loss could not be limited to the answer"
-            )
-        return full, len(answer)
+        # Placeholders of images are expanded by the processor alone, so answers are measured in plain text,
+        # from its end.
+        plain, ids = self._plain_ids(text), full["input_ids"][0].tolist()
+        answers = [(prompt, text)]
+        if sample.teaches_history:
+            answers = [(before, before + answer) for before, answer in self._chat.earlier(sample)] + answers
+        spans = []
+        for before, through in answers:
+            prefix, whole = self._plain_ids(before), self._plain_ids(through)
+            start, stop = len(prefix) - len(plain), len(whole) - len(plain)
+            spans.append((len(ids) + start, len(ids) + stop))
+            if plain[: len(whole)] != whole or whole[: len(prefix)] != prefix or ids[start:] != plain[start:]:
+                raise ValueError(
+                    "the chat template lets prompt and answer share a token, "
+                    "so the loss could not be limited to the answer"
+                )
+        return full, spans
 
-    def _encoded_by_suffix(self, sample: Sample, image: Image.Image | None) -> tuple[dict[str, Tensor], int]:
-        if image is None:
+    def _choice(self, sample: Sample, choice: str) -> Tensor:
+        prompt = self.prompt_text(sample)
+        before, through = self._plain_ids(prompt), self._plain_ids(prompt + self._chat.lead + choice)
+        if through[: len(before)] != before:
+            raise ValueError(f"the prompt and the choice {choice!r} share a token")
+        return torch.tensor(through[len(before) :])
+
+    def _encoded_by_suffix(
+        self, sample: Sample, images: list[Image.Image]
+    ) -> tuple[dict[str, Tensor], list[tuple[int, int]]]:
+        if not images:
             raise ValueError("there is no image, and this model's processor wants one")
-        prompt = self._processor.image_token + sample.prompt
+        if sample.history:
+            raise ValueError("this model's processor takes one question and its answer, not a conversation")
+        prompt = self._processor.image_token * len(images) + sample.prompt
         # It makes masks of them in numpy.
-        arrays = self._processor(images=[image], text=[prompt], suffix=[sample.answer], return_tensors="np")
+        arrays = self._processor(images=[images], text=[prompt], suffix=[sample.answer], return_tensors="np")
         full = {name: torch.as_tensor(array) for name, array in arrays.items()}
         # The model would take the mean loss of them, which is not the one that counts.
         del full["labels"]
         self._check_end(full)
-        return full, int(full["token_type_ids"].sum())
+        length = full["input_ids"].shape[1]
+        return full, [(length - int(full["token_type_ids"].sum()), length)]
 
     def _check_end(self, full: Mapping[str, Tensor]) -> None:
         ids = full["input_ids"][0]
@@ -201,7 +234,8 @@ def collate(samples: Sequence[EncodedSample], pad_token_id: int) -> Batch:
     inputs |= stack_extras(samples)
     answer_mask = torch.zeros(len(samples), width, dtype=torch.bool)
     for row, sample in enumerate(samples):
-        answer_mask[row, sample.prompt_length : sample.length] = True
+        for start, stop in (*sample.earlier, (sample.prompt_length, sample.length)):
+            answer_mask[row, start:stop] = True
     return Batch(inputs, answer_mask)
 
 
@@ -229,14 +263,3 @@ def pad_token_id(tokenizer: Any) -> int:
     """Return what fills `input_ids`: the tokenizer's padding token, or its end of sequence if it has none."""
     pad = tokenizer.pad_token_id
     return int(tokenizer.eos_token_id if pad is None else pad)
-
-
-def _open(sample: Sample) -> Image.Image:
-    if isinstance(sample.image, np.ndarray):
-        return Image.fromarray(sample.image)
-    assert sample.image is not None
-    try:
-        with Image.open(sample.image) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise ValueError(f"sample {sample.id!r}: image {sample.image} can't be read: {error}") from None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from trainables.collate import EncodedSample, collate, pad_token_id, stack_extras
 from trainables.lockstep import Lockstep
-from trainables.tasks import Metric
+from trainables.metrics import MetricSpec
 
 # Tokens that a model may write beyond the length of the reference answer.
 SURPLUS: Final = 8
@@ -47,7 +47,7 @@ def evaluate_task(
     tokenizer: Any,
     samples: Sequence[EncodedSample],
     *,
-    metric: Metric,
+    metric: MetricSpec,
     batch_size: int,
     keep: int,
     lockstep: Lockstep | None = None,
@@ -65,10 +65,11 @@ def evaluate_task(
         lockstep: What the processes of a sharded model do alike; None for a whole one.
     """
     device = next(model.parameters()).device
+    generates = metric.metric.measured == "generation"
     scores = [0.0] * len(samples)
     log_probs: dict[int, Tensor] = {}
     for rows, chosen in _passes(samples, batch_size, lockstep):
-        if metric == "normalized_exact_match" and lockstep is None and all(row >= keep for row in rows):
+        if generates and lockstep is None and all(row >= keep for row in rows):
             continue
         batch = collate(chosen, pad_token_id(tokenizer)).to(device)
         logits = model(**batch.inputs, use_cache=False).logits
@@ -81,7 +82,7 @@ def evaluate_task(
             if row < keep:
                 answer = logits[position, :-1][mask[position]]
                 log_probs[row] = answer.float().log_softmax(-1).cpu()
-    if metric == "normalized_exact_match":
+    if generates:
         scores = _generated_scores(model, tokenizer, samples, batch_size, lockstep)
     return TaskOutput(scores, [log_probs[row] for row in sorted(log_probs)])
 

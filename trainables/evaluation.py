@@ -19,16 +19,20 @@ class Evaluation:
         task: Name of the task.
         scores: Points of each sample, 0 to 100, in the order of the split.
         direction: Whether a higher or a lower value is better.
+        predictions: What the model answered to each sample; empty where it was not asked for.
     """
 
     task: str
     scores: tuple[float, ...]
     direction: Direction = "higher"
+    predictions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse an empty evaluation: it has no mean."""
+        """Refuse an empty evaluation, which has no mean, and one whose predictions are not its samples'."""
         if not self.scores:
             raise ValueError(f"task {self.task!r} was evaluated on no sample")
+        if self.predictions and len(self.predictions) != self.n:
+            raise ValueError(f"task {self.task!r}: {len(self.predictions)} predictions for {self.n} samples")
 
     @property
     def n(self) -> int:
@@ -51,12 +55,18 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, ready for JSON."""
-        return {"task": self.task, "scores": list(self.scores), "direction": self.direction}
+        fields = {"task": self.task, "scores": list(self.scores), "direction": self.direction}
+        return fields | ({"predictions": list(self.predictions)} if self.predictions else {})
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
         """Read back what `to_dict` wrote."""
-        return cls(task=fields["task"], scores=tuple(fields["scores"]), direction=fields["direction"])
+        return cls(
+            task=fields["task"],
+            scores=tuple(fields["scores"]),
+            direction=fields["direction"],
+            predictions=tuple(fields.get("predictions", ())),
+        )
 
 
 def evaluations_json(evaluations: Mapping[str, Evaluation]) -> bytes:

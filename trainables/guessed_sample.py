@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trainables.jobs import TaskData
-from trainables.sample_shape import SampleShape, image_size, text_length
+from trainables.sample_shape import SampleShape, largest_image, text_length
 from trainables.vision_layout import VisionLayout
 
 _CHANNELS = 3
@@ -23,7 +23,7 @@ def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
     samples = [sample for task in tasks for split in (task.train, task.search) for sample in split]
     answer = max(math.ceil(len(sample.answer) / 2) + 1 for sample in samples)
     tokens = max(math.ceil(text_length(sample) / 2) + 2 for sample in samples)
-    sizes = [image_size(sample) for sample in samples if sample.image is not None]
+    sizes = [largest_image(sample) for sample in samples if sample.images]
     layout = VisionLayout.of(model_config.to_dict(), ())
     extras: dict[str, tuple[int, ...]] = {}
     grids: dict[str, Any] = {}

@@ -11,9 +11,9 @@ from spaces.recipe import Recipe
 from spaces.role_map import RoleMap
 from trainables.checkpoint import Pointer
 from trainables.evaluation import Evaluation
+from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
 from trainables.points import TrainedWeights
 from trainables.samples import Sample
-from trainables.tasks import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,15 @@ class TaskData:
         metric: How an answer is scored.
         train: Training samples; empty for a held-out task.
         search: Samples that trials are scored on; empty for what is only mixed in.
+        decoding: How answers are written, where the metric needs it.
     """
 
     name: str
     role: Literal["target", "held_out", "replay"]
-    metric: Metric
+    metric: MetricSpec
     train: tuple[Sample, ...]
     search: tuple[Sample, ...]
+    decoding: Decoding = DEFAULT_DECODING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,13 @@ class TrainJob:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateJob:
-    """Evaluate the untouched base on every task."""
+    """Evaluate the untouched base on every task.
+
+    Attributes:
+        predictions: Whether the evaluations tell what the model answered to each sample.
+    """
+
+    predictions: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +109,13 @@ class PointJob:
         members: The weights that it is made of, in the order of `point.members`.
         write_to: The safetensors file for what the point changes, on storage that every worker shares; None
             evaluates the point instead.
+        predictions: Whether the evaluations tell what the model answered to each sample.
     """
 
     point: Point
     members: tuple[TrainedWeights, ...]
     write_to: str | None = None
+    predictions: bool = False
 
 
 Job = TrainJob | EvaluateJob | PointJob

@@ -48,11 +48,11 @@ class Lockstep:
         kinds = []
         for with_image in (True, False):
             counts = [
-                sum((sample.image is not None) == with_image for sample in samples[rank::size])
+                sum((bool(sample.images)) == with_image for sample in samples[rank::size])
                 for rank in range(size)
             ]
             if any(counts):
-                filler = next(sample for sample in samples if (sample.image is not None) == with_image)
+                filler = next(sample for sample in samples if (bool(sample.images)) == with_image)
                 passes = math.ceil(max(counts) / batch_size)
                 kinds.append(Kind(with_image, passes, encoder.encode(filler)))
         return cls(tuple(kinds))

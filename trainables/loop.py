@@ -131,7 +131,7 @@ def fine_tune(
     started_at, began = time.time(), time.perf_counter()
     for step in range(start, recipe.steps):
         samples = [pool[i] for i in order.batch(step)]
-        tokens = sum(sample.answer_length for sample in samples)
+        tokens = sum(sample.taught_length for sample in samples)
         losses.append(
             passes.accumulate(
                 step, list(micro_batches(samples, share, micro_batch_size, pad_token_id)), tokens

@@ -8,6 +8,7 @@ sharded model serves recipes with different trained parameters one after another
 # Not `from __future__ import annotations`: DistributedDataParallel compares a hook's annotations with types.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+_Own = TypeVar("_Own")
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -37,6 +40,14 @@ class Share:
     rank: int = 0
     size: int = 1
     sharded: bool = False
+
+    def from_all(self, own: _Own) -> list[_Own]:
+        """Return what each process has, in their order; all of them must call this."""
+        if self.size == 1:
+            return [own]
+        parts = [own] * self.size
+        dist.all_gather_object(parts, own)
+        return parts
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:

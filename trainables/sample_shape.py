@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import numpy as np
 import torch
-from PIL import Image
 
 from trainables.collate import EncodedSample, Encoder
+from trainables.images import image_size
 from trainables.jobs import TaskData
 from trainables.samples import Sample
 
@@ -72,7 +71,7 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
             except ValueError as error:
                 raise ValueError(f"task {task.name!r}: {error}") from None
     tokens = max(sample.length for sample in shapes)
-    answer = max(sample.answer_length for sample in shapes)
+    answer = max(sample.taught_length for sample in shapes)
     # Of one image, so that what says how it is laid out is true of it.
     image = max(shapes, key=lambda sample: sum(tensor.numel() for tensor in sample.extras.values())).extras
     encoded = len(shapes)
@@ -95,7 +94,7 @@ def _likely_largest(samples: Sequence[Sample]) -> list[Sample]:
     by_text = sorted(samples, key=text_length, reverse=True)
     chosen = [*by_text[:EACH], *_spread(by_text[EACH:])]
     # Of equally large images one is enough. How many crops a model makes may depend on their proportions.
-    by_size = {image_size(sample): sample for sample in reversed(samples) if sample.image is not None}
+    by_size = {largest_image(sample): sample for sample in reversed(samples) if sample.images}
     sizes = sorted(by_size, key=math.prod, reverse=True)
     proportions = sorted(sizes, key=lambda size: size[0] / size[1])
     chosen += [by_size[size] for size in (*sizes[:EACH], *_spread(proportions))]
@@ -106,15 +105,11 @@ def _spread(items: Sequence[_Item]) -> Sequence[_Item]:
     return items[:: max(1, math.ceil(len(items) / EACH))]
 
 
-def image_size(sample: Sample) -> tuple[int, int]:
-    """Return an image's width and height; of a file the header alone is read."""
-    if isinstance(sample.image, np.ndarray):
-        return sample.image.shape[1], sample.image.shape[0]
-    assert sample.image is not None
-    with Image.open(sample.image) as image:
-        return image.size
+def largest_image(sample: Sample) -> tuple[int, int]:
+    """Return the width and height of a sample's largest image."""
+    return max(map(image_size, sample.images), key=math.prod)
 
 
 def text_length(sample: Sample) -> int:
-    """Return the number of characters of prompt and answer."""
-    return len(sample.prompt) + len(sample.answer)
+    """Return the number of characters of all that is said."""
+    return sum(len(turn.text) for turn in sample.history) + len(sample.prompt) + len(sample.answer)

@@ -6,16 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
-
-from PIL import Image
+from typing import Protocol
 
 from spaces.nearest import did_you_mean
 from trainables import tiny
+from trainables.images import image_size
+from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
 from trainables.samples import Sample, Split
-
-Metric = Literal["exact_match", "normalized_exact_match"]
-METRICS: Final[tuple[Metric, ...]] = get_args(Metric)
 
 
 class Task(Protocol):
@@ -26,8 +23,12 @@ class Task(Protocol):
         """Name of the task in study files, metrics and reports."""
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> MetricSpec:
         """How an answer is scored."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """How answers are written, where the metric needs it."""
 
     def load(self, split: Split, limit: int | None = None) -> list[Sample]:
         """Return a split's first `limit` samples, or all of them."""
@@ -38,7 +39,8 @@ class EmbeddedTask:
     """A task of the embedded test bed, rendered on the fly."""
 
     name: str
-    metric: Metric = "exact_match"
+    metric: MetricSpec = EXACT_MATCH
+    decoding: Decoding = DEFAULT_DECODING
 
     def load(self, split: Split, limit: int | None = None) -> list[Sample]:
         """Render a split's first `limit` samples, or all of them."""
@@ -54,10 +56,11 @@ class FileTask:
     """
 
     name: str
-    metric: Metric
+    metric: MetricSpec
     train: str | None
     search: str | None
     confirm: str | None = None
+    decoding: Decoding = DEFAULT_DECODING
 
     def load(self, split: Split, limit: int | None = None) -> list[Sample]:
         """Read a split's first `limit` samples, or all of them.
@@ -103,15 +106,6 @@ def resolve_tasks(names: Sequence[str], own: Mapping[str, Task]) -> dict[str, Ta
     return resolved
 
 
-def _check_image(path: Path, where: str) -> None:
-    """Read an image's header, which is enough to tell it from another kind of file."""
-    try:
-        with Image.open(path):
-            pass
-    except OSError:
-        raise ValueError(f"{where}: not a readable image: {path}") from None
-
-
 def _parse_line(line: str, path: Path, number: int, default_id: str) -> Sample:
     where = f"{path}:{number}"
     try:
@@ -135,5 +129,14 @@ def _parse_line(line: str, path: Path, number: int, default_id: str) -> Sample:
         image = path.parent / image
         if not image.is_file():
             raise ValueError(f"{where}: no such image: {image}")
-        _check_image(image, where)
-    return Sample(id=str(row.get("id", default_id)), prompt=row["prompt"], answer=row["answer"], image=image)
+        try:
+            image_size(image)
+        except ValueError:
+            raise ValueError(f"{where}: not a readable image: {image}") from None
+    return Sample(
+        id=str(row.get("id", default_id)),
+        prompt=row["prompt"],
+        answer=row["answer"],
+        images=() if image is None else (image,),
+        where=where,
+    )

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from trainables.batches import DataOrder
@@ -23,13 +21,10 @@ from trainables.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from trainables.collate import EncodedSample, Encoder, pad_token_id
-from trainables.drift import kl_divergence
-from trainables.evaluate import evaluate_task
-from trainables.evaluation import Evaluation
+from trainables.collate import Encoder, pad_token_id
+from trainables.evaluator import Evaluator
 from trainables.flops import TrainingFlops, flops_of_steps
-from trainables.jobs import EvaluateJob, Job, PointJob, Report, TaskData, TrainJob, WorkerSetup
-from trainables.lockstep import Lockstep
+from trainables.jobs import EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import TrainableManifest, build_manifest
 from trainables.model import load_model
@@ -39,8 +34,6 @@ from trainables.restore import borrowed
 from trainables.rung_files import RungFiles
 from trainables.slices import live_tensors
 from trainables.trained import trained_manifest
-
-_Own = TypeVar("_Own")
 
 
 class Workbench:
@@ -77,18 +70,7 @@ class Workbench:
             encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
         ]
         self._replay = [encoder.encode(sample) for sample in setup.replay]
-        # Each rank scores every size-th sample; `_gather` puts them back in order.
-        rank, size = self._share.rank, self._share.size
-        self._search: dict[str, list[EncodedSample]] = {
-            task.name: [encoder.encode(sample) for sample in task.search[rank::size]] for task in setup.tasks
-        }
-        self._lockstep: dict[str, Lockstep] = {}
-        if self._share.sharded:
-            self._lockstep = {
-                task.name: Lockstep.of(task.search, size, setup.eval_batch_size, encoder)
-                for task in setup.tasks
-            }
-        self._base_log_probs: dict[str, list[Tensor]] | None = None
+        self.evaluator = Evaluator(setup, self.model, encoder, self._share)
 
     def run(self, job: Job) -> Iterator[Report]:
         """Serve one job; the model is the base again when the iterator ends or is closed.
@@ -104,52 +86,9 @@ class Workbench:
             case TrainJob():
                 return self._train_job(job)
 
-    def evaluate(self) -> tuple[dict[str, Evaluation], dict[str, list[Tensor]]]:
-        """Evaluate the model as it is on every task.
-
-        Returns:
-            The evaluations, the same on every rank, and this rank's share of the log-probabilities that
-            drift is measured on.
-        """
-        evaluations, log_probs = {}, {}
-        for task in self._setup.tasks:
-            own = self._search[task.name]
-            output = evaluate_task(
-                self.model,
-                self._tokenizer,
-                own,
-                metric=task.metric,
-                batch_size=self._setup.eval_batch_size,
-                keep=self._own_drift_samples(task),
-                lockstep=self._lockstep.get(task.name),
-            )
-            scores = self._gather(output.scores, len(task.search))
-            evaluations[task.name] = Evaluation(task=task.name, scores=tuple(scores))
-            log_probs[task.name] = output.log_probs
-        return evaluations, log_probs
-
-    def _own_drift_samples(self, task: TaskData) -> int:
-        """Return how many of the task's first `drift_samples` fall to this rank."""
-        first = min(self._setup.drift_samples, len(task.search))
-        return len(range(self._share.rank, first, self._share.size))
-
-    def _gather(self, own: list[float], total: int) -> list[float]:
-        merged = [0.0] * total
-        for rank, part in enumerate(self._from_all(own)):
-            merged[rank :: self._share.size] = part
-        return merged
-
-    def _from_all(self, own: _Own) -> list[_Own]:
-        """Return what each rank has, in their order."""
-        if self._share.size == 1:
-            return [own]
-        parts = [own] * self._share.size
-        dist.all_gather_object(parts, own)
-        return parts
-
     def _evaluate_base(self) -> Iterator[Report]:
         began = time.perf_counter()
-        evaluations, self._base_log_probs = self.evaluate()
+        evaluations = self.evaluator.evaluate_base()
         seconds = time.perf_counter() - began
         yield Report(step=0, done=True, evaluations=evaluations, metrics=self._cost(0.0, seconds))
 
@@ -162,7 +101,7 @@ class Workbench:
         with borrowed(self.model, manifest, seed=0):
             apply_point(self.model, job.point.transform, members)
             if job.write_to is None:
-                evaluations, drift = self._evaluate_tuned()
+                evaluations, drift = self.evaluator.evaluate_tuned()
             else:
                 live = live_tensors(self.model, manifest.tensors)
                 state = {PARAMETER + key: tensor.value for key, tensor in live.items()}
@@ -193,13 +132,12 @@ class Workbench:
             opened = [open_weights(self.model, weights) for weights in members]
         except CheckpointError as failure:
             error = str(failure)
-        if errors := [each for each in self._from_all(error) if each is not None]:
+        if errors := [each for each in self._share.from_all(error) if each is not None]:
             raise TrialFailed(errors[0])
         return opened
 
     def _prepare_to_measure(self) -> None:
-        if self._base_log_probs is None:
-            _, self._base_log_probs = self.evaluate()
+        self.evaluator.prepare_for_drift()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -217,7 +155,7 @@ class Workbench:
                     train_flops += count_flops(range(counted, progress.step))
                     counted = progress.step
                     began = time.perf_counter()
-                    evaluations, drift = self._evaluate_tuned()
+                    evaluations, drift = self.evaluator.evaluate_tuned()
                     eval_seconds += time.perf_counter() - began
                     yield Report(
                         step=progress.step,
@@ -276,22 +214,6 @@ class Workbench:
         data = (*self._train, *self._replay)
         return lambda steps: flops_of_steps(flops, steps, data, order)
 
-    def _evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
-        assert self._base_log_probs is not None
-        evaluations, log_probs = self.evaluate()
-        drift = {}
-        for role, metric in (("target", "drift/kl_target"), ("held_out", "drift/kl_held_out")):
-            names = [task.name for task in self._setup.tasks if task.role == role]
-            base = [p for name in names for p in self._base_log_probs[name]]
-            tuned = [p for name in names for p in log_probs[name]]
-            drift[metric] = self._mean_over_ranks(base, tuned)
-        return evaluations, drift
-
-    def _mean_over_ranks(self, base: list[Tensor], tuned: list[Tensor]) -> float:
-        tokens = sum(len(p) for p in base)
-        parts = self._from_all((kl_divergence(base, tuned) * tokens if base else 0.0, tokens))
-        return sum(total for total, _ in parts) / sum(count for _, count in parts)
-
     def _load_or_restart(self, pointer: Pointer | None) -> Mapping[str, Tensor] | None:
         """Return a checkpoint's tensors; if any rank finds it missing or damaged, all start from the base."""
         if pointer is None:
@@ -301,7 +223,7 @@ class Workbench:
             found = load_checkpoint(pointer)
         except CheckpointError as error:
             print(f"starting from the base: {error}", file=sys.stderr)
-        return found if all(self._from_all(found is not None)) else None
+        return found if all(self._share.from_all(found is not None)) else None
 
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"
@@ -310,7 +232,7 @@ class Workbench:
             "cost/train_seconds": train_seconds,
             "cost/eval_seconds": eval_seconds,
             "cost/gpu_seconds": (train_seconds + eval_seconds) * self._gpus,
-            "cost/peak_memory_bytes": float(max(self._from_all(peak))),
+            "cost/peak_memory_bytes": float(max(self._share.from_all(peak))),
         }
 
 

@@ -116,7 +116,7 @@ def test_selected_weights_on_the_base_give_the_reported_values_exactly(finished:
         )
     )
     apply_delta(workbench.model, finished.study / "selected")
-    evaluations, _ = workbench.evaluate()
+    evaluations, _ = workbench.evaluator.evaluate()
     reported = {**document["evidence"]["targets"], **document["evidence"]["held_out"]}
     assert {task: evaluation.value for task, evaluation in evaluations.items()} == {
         task: fields["tuned"] for task, fields in reported.items()

@@ -13,6 +13,7 @@ from tiny_models import measured, setup, train_job
 from worlds import in_world
 
 from trainables.jobs import TaskData
+from trainables.metrics import EXACT_MATCH, MetricSpec
 from trainables.parallel import Share
 from trainables.workbench import Workbench
 
@@ -25,8 +26,14 @@ def tasks() -> list[TaskData]:
     """Return tasks of odd sizes, of which one is scored by what is generated."""
     mixed, held = (tuple(tiny_multimodal.samples(name, 7, text_only=2)) for name in ("mixed", "held"))
     return [
-        TaskData(name="learnt", role="target", metric="exact_match", train=mixed, search=held[:5]),
-        TaskData(name="kept", role="held_out", metric="normalized_exact_match", train=(), search=held[2:]),
+        TaskData(name="learnt", role="target", metric=EXACT_MATCH, train=mixed, search=held[:5]),
+        TaskData(
+            name="kept",
+            role="held_out",
+            metric=MetricSpec("normalized_exact_match"),
+            train=(),
+            search=held[2:],
+        ),
     ]
 
 

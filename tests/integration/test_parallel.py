@@ -25,6 +25,7 @@ from trainables.checkpoint import Pointer
 from trainables.jobs import EvaluateJob, PointJob, TrainJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.manifest import build_manifest
+from trainables.metrics import MetricSpec
 from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share, full_tensor, shard_model, training_forward
 from trainables.points import TrainedWeights
@@ -77,7 +78,7 @@ def worker_setup(base: Path, dtype: str = "float32") -> WorkerSetup:
     tasks = (
         task("easy", "target", n=7, answers=("yes", "cat dog", "1 : 45"), train=mixed),
         replace(task("kept", "held_out"), search=mixed[4:9]),
-        task("said", "held_out", n=3, metric="normalized_exact_match"),
+        task("said", "held_out", n=3, metric=MetricSpec("normalized_exact_match")),
     )
     again = samples("again", 5, images=False)
     return replace(setup(base, tasks), dtype=dtype, replay=again)  # type: ignore[arg-type]

@@ -46,9 +46,9 @@ def write_samples(path: Path, name: str, n: int, seed: int, **options: Any) -> s
     lines = []
     for number, sample in enumerate(samples(name, n, seed=seed, **options)):
         row: dict[str, Any] = {"prompt": sample.prompt, "answer": sample.answer}
-        if sample.image is not None:
+        if sample.images:
             row["image"] = f"{path.stem}-{number}.png"
-            Image.fromarray(sample.image).save(path.parent / row["image"])  # type: ignore[arg-type]
+            Image.fromarray(sample.images[0]).save(path.parent / row["image"])  # type: ignore[arg-type]
         lines.append(json.dumps(row) + "\n")
     path.write_text("".join(lines), encoding="utf-8")
     return path.name
@@ -209,10 +209,10 @@ def test_the_recipe_file_names_the_winner(outcome: Outcome) -> None:
 def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) -> None:
     config = outcome.record.config
     bench = Workbench(prepare(config).setup)
-    evaluations, _ = bench.evaluate()
+    evaluations, _ = bench.evaluator.evaluate()
     assert evaluations == outcome.record.base
     apply_delta(bench.model, outcome.folder.selected)
-    evaluations, _ = bench.evaluate()
+    evaluations, _ = bench.evaluator.evaluate()
     winner = outcome.selection.winner
     assert winner is not None
     rung = outcome.selection.rung

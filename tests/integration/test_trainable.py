@@ -218,7 +218,7 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     )
     bench = Workbench(setup(base))
     apply_delta(bench.model, tmp_path / "out")
-    evaluations, _ = bench.evaluate()
+    evaluations, _ = bench.evaluator.evaluate()
     assert {name: each.value for name, each in evaluations.items()} == chosen.measured.values
     Path(trial.last.weights or "").unlink()
     results_now = search.with_selected_weights(list(best.values()))

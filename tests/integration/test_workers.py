@@ -14,6 +14,7 @@ from tiny_models import measured, setup, task, train_job
 from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
 from trainables.jobs import EvaluateJob, Job, Report, WorkerSetup
+from trainables.metrics import MetricSpec
 from trainables.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
@@ -30,7 +31,7 @@ def tasks_setup(base: Path) -> WorkerSetup:
             task("easy", "target", n=7, answers=answers),
             task("kept", "held_out", n=5),
             task("text", "held_out", n=1, images=False),
-            task("said", "held_out", n=3, metric="normalized_exact_match"),
+            task("said", "held_out", n=3, metric=MetricSpec("normalized_exact_match")),
         ),
     )
 

@@ -21,7 +21,7 @@ from trainables.tiny import MODEL_DIR, TASKS, load_split
 def prompt_text(processor: Any, sample: Sample) -> str:
     """Return the sample's question in the model's chat format, up to where the answer starts."""
     content = [{"type": "text", "text": sample.prompt}]
-    if sample.image is not None:
+    if sample.images:
         content.insert(0, {"type": "image"})
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
@@ -35,7 +35,7 @@ def right_answers(
     right = []
     for start in range(0, len(samples), batch):
         chunk = samples[start : start + batch]
-        images = [sample.image for sample in chunk if sample.image is not None]
+        images = [image for sample in chunk for image in sample.images]
         texts = [prompt_text(processor, sample) + sample.answer + eos for sample in chunk]
         inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
         logits = model(**inputs, logits_to_keep=8).logits

@@ -53,7 +53,7 @@ def encode(processor: Any, samples: list[Sample]) -> tuple[Inputs, Tensor]:
     """Return the inputs of prompt and answer, and labels `[B, T]` that cover answer and `</s>` only."""
     eos = processor.tokenizer.eos_token
     texts = [prompt_text(processor, sample) + sample.answer + eos for sample in samples]
-    images = [sample.image for sample in samples if sample.image is not None]
+    images = [image for sample in samples for image in sample.images]
     inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
     labels = torch.full_like(inputs["input_ids"], -100)
     for row, sample in enumerate(samples):

@@ -39,7 +39,8 @@ def render_split(name: str, split: Split, limit: int | None = None) -> list[Samp
     samples = []
     for index in order[:limit]:
         image, prompt, answer = _draw(name, split, split, int(index))
-        samples.append(Sample(id=f"{name}/{split}/{index}", prompt=prompt, answer=answer, image=image))
+        images = () if image is None else (image,)
+        samples.append(Sample(id=f"{name}/{split}/{index}", prompt=prompt, answer=answer, images=images))
     return samples
 
 

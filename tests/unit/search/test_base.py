@@ -9,6 +9,7 @@ from tiny_models import setup, task
 
 from search.base import base_key, cached_base
 from trainables.evaluation import Evaluation
+from trainables.metrics import MetricSpec
 
 BASE = {"kept": Evaluation(task="kept", scores=(0.0, 100.0)), "new": Evaluation(task="new", scores=(0.0,))}
 SETUP = setup(Path("model"))
@@ -71,7 +72,7 @@ def test_the_key_follows_what_the_evaluation_depends_on() -> None:
             HERE,
         ),
         "metric": base_key(
-            replace(SETUP, tasks=(target, replace(kept, metric="normalized_exact_match"))),
+            replace(SETUP, tasks=(target, replace(kept, metric=MetricSpec("normalized_exact_match")))),
             "fingerprint",
             HERE,
         ),

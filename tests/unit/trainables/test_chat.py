@@ -10,6 +10,7 @@ from jinja2 import Environment
 from tiny_multimodal import CLASSES, tokenizer
 
 from trainables.chat import Chat
+from trainables.samples import Sample
 
 
 class Templated:
@@ -24,6 +25,10 @@ class Templated:
         return template.render(messages=messages, add_generation_prompt=add_generation_prompt)
 
 
+def asked(prompt: str, *, images: int) -> Sample:
+    return Sample(id="x", prompt=prompt, answer="", images=(b"",) * images)
+
+
 # As LLaVA 1.5 writes: a space before the answer, and the end of the sequence after it.
 VICUNA = (
     "{% for m in messages %}{{ m['role'] | upper }}: "
@@ -34,7 +39,7 @@ VICUNA = (
 
 def test_a_space_before_the_answer_belongs_to_it() -> None:
     chat = Chat.of(Templated(VICUNA))
-    assert chat.prompt("how many ?", image=True) == "USER: <image>\nhow many ? ASSISTANT:"
+    assert chat.prompt(asked("how many ?", images=1)) == "USER: <image>\nhow many ? ASSISTANT:"
     assert (chat.lead, chat.end) == (" ", "</s>")
     assert chat.answer("7") == " 7</s>"
 
@@ -67,13 +72,13 @@ def test_a_text_model_s_template_has_text_for_content() -> None:
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     chat = Chat.of(own)
-    assert chat.prompt("hi", image=False) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.prompt(asked("hi", images=0)) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert (chat.answer("yo"), chat.special) == ("yo<|im_end|>", False)
 
 
 def test_without_a_template_a_prompt_stands_alone() -> None:
     chat = Chat.of(tokenizer("</s>"))
-    assert (chat.prompt("hi", image=False), chat.answer("yo"), chat.special) == ("hi", "yo</s>", True)
+    assert (chat.prompt(asked("hi", images=0)), chat.answer("yo"), chat.special) == ("hi", "yo</s>", True)
 
 
 def test_an_answer_needs_an_end() -> None:

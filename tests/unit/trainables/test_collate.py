@@ -16,8 +16,8 @@ from trainables.tiny.build import IMAGE_TOKENS, build_processor, build_tokenizer
 PAD = IDS["<pad>"]
 PICTURE = np.full((32, 32, 3), 200, np.uint8)
 MIXED = [
-    Sample(id="a", prompt="which colour ?", answer="red", image=PICTURE),
-    Sample(id="b", prompt="what time is it on the clock ?", answer="1 : 45", image=PICTURE),
+    Sample(id="a", prompt="which colour ?", answer="red", images=(PICTURE,)),
+    Sample(id="b", prompt="what time is it on the clock ?", answer="1 : 45", images=(PICTURE,)),
     Sample(id="c", prompt="cat or dog ?", answer="cat or dog"),
 ]
 
@@ -71,9 +71,9 @@ def test_text_only_batches_have_no_images() -> None:
 def test_an_image_file_is_read_like_its_pixels(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     (sample,) = samples("file", 1)
-    assert isinstance(sample.image, np.ndarray)
-    Image.fromarray(sample.image).save(path)
-    twin = Sample(id=sample.id, prompt=sample.prompt, answer=sample.answer, image=path)
+    assert isinstance(sample.images[0], np.ndarray)
+    Image.fromarray(sample.images[0]).save(path)
+    twin = Sample(id=sample.id, prompt=sample.prompt, answer=sample.answer, images=(path,))
     one, other = encoder().encode(sample), encoder().encode(twin)
     assert torch.equal(one.extras["pixel_values"], other.extras["pixel_values"])
     assert one.tokens["input_ids"].tolist() == other.tokens["input_ids"].tolist()
@@ -83,14 +83,14 @@ def test_an_unreadable_image_names_the_sample_and_the_file(tmp_path: Path) -> No
     path = tmp_path / "broken.png"
     path.write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"sample 'x': image .*broken\.png can't be read"):
-        encoder().encode(Sample(id="x", prompt="cat ?", answer="yes", image=path))
+        encoder().encode(Sample(id="x", prompt="cat ?", answer="yes", images=(path,)))
 
 
 def test_a_text_model_takes_text_and_no_image() -> None:
     tokenizer = build_tokenizer()
     encoded = Encoder(tokenizer).encode(MIXED[2])
     assert tokenizer.decode(encoded.tokens["input_ids"][encoded.prompt_length :]) == "cat or dog </s>"
-    with pytest.raises(ValueError, match=r"sample 'a' has an image, and this model takes text only"):
+    with pytest.raises(ValueError, match=r"sample 'a': it has an image, and this model takes text only"):
         Encoder(tokenizer).encode(MIXED[0])
 
 

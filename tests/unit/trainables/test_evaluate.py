@@ -12,9 +12,10 @@ from trainables.collate import EncodedSample, Encoder
 from trainables.evaluate import TaskOutput, evaluate_task, normalize_answer
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
+from trainables.metrics import EXACT_MATCH, MetricSpec
 from trainables.model import load_model, load_processor
 from trainables.samples import Sample
-from trainables.tasks import Metric, resolve_tasks
+from trainables.tasks import resolve_tasks
 
 ANSWERS = ("red", "cat dog", "1 : 45", "no")
 
@@ -36,7 +37,7 @@ def scored(
     model: nn.Module,
     data: Sequence[EncodedSample],
     *,
-    metric: Metric = "exact_match",
+    metric: MetricSpec = EXACT_MATCH,
     batch_size: int = 8,
     keep: int = 0,
 ) -> TaskOutput:
@@ -86,7 +87,7 @@ def test_teacher_forcing_equals_greedy_decoding_on_the_embedded_model(
     model, own_encoder = embedded
     data = [own_encoder.encode(sample) for sample in resolve_tasks([name], {})[name].load("search", 10)]
     tokenizer = own_encoder.tokenizer
-    output = evaluate_task(model, tokenizer, data, metric="exact_match", batch_size=4, keep=0)
+    output = evaluate_task(model, tokenizer, data, metric=EXACT_MATCH, batch_size=4, keep=0)
     assert output.scores == greedy_scores(model, data, tokenizer.eos_token_id)
     assert output.scores.count(100.0) > 5, "these are skills of the shipped model"
 
@@ -97,9 +98,9 @@ def embedded() -> tuple[Any, Encoder]:
     return model, Encoder(load_processor("tiny-llava"))
 
 
-@pytest.mark.parametrize("metric", ["exact_match", "normalized_exact_match"])
+@pytest.mark.parametrize("metric", [EXACT_MATCH, MetricSpec("normalized_exact_match")], ids=str)
 def test_scores_do_not_depend_on_batches_or_order(
-    half_known: tuple[nn.Module, list[EncodedSample]], metric: Metric
+    half_known: tuple[nn.Module, list[EncodedSample]], metric: MetricSpec
 ) -> None:
     model, data = half_known
     alone = scored(model, data, metric=metric, batch_size=1).scores
@@ -128,7 +129,7 @@ def test_generation_keeps_the_same_log_probabilities(
 ) -> None:
     model, data = half_known
     exact = scored(model, data, keep=4).log_probs
-    generated = scored(model, data, metric="normalized_exact_match", keep=4).log_probs
+    generated = scored(model, data, metric=MetricSpec("normalized_exact_match"), keep=4).log_probs
     assert len(exact) == len(generated) == 4
     assert all(torch.equal(a, b) for a, b in zip(exact, generated, strict=True))
 
@@ -152,7 +153,7 @@ def says_cat() -> nn.Module:
 def test_what_counts_as_right(says_cat: nn.Module, reference: str, exact: float, normalized: float) -> None:
     data = encode(samples("cats", 6, answers=(reference,)))
     assert scored(says_cat, data).scores == [exact] * 6
-    assert scored(says_cat, data, metric="normalized_exact_match").scores == [normalized] * 6
+    assert scored(says_cat, data, metric=MetricSpec("normalized_exact_match")).scores == [normalized] * 6
 
 
 @pytest.mark.parametrize(

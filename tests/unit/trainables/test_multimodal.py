@@ -18,6 +18,7 @@ from tiny_multimodal import CLASSES, IDS
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
 from trainables.evaluate import evaluate_task, generated_answers
 from trainables.losses import answer_loss_sum
+from trainables.metrics import EXACT_MATCH
 from trainables.model import load_model, load_processor
 
 EACH_CLASS = pytest.mark.parametrize("name", CLASSES)
@@ -70,7 +71,7 @@ def test_batches_of_differing_images_say_what_samples_say_alone(name: str) -> No
     assert all({t.shape for t in s.tokens.values()} == {(s.length,)} for s in data)
     tokenizer = encoder(name).tokenizer
     alone, together = (
-        evaluate_task(model(name), tokenizer, data, metric="exact_match", batch_size=size, keep=len(data))
+        evaluate_task(model(name), tokenizer, data, metric=EXACT_MATCH, batch_size=size, keep=len(data))
         for size in (1, len(data))
     )
     for one, other in zip(alone.log_probs, together.log_probs, strict=True):
@@ -99,13 +100,13 @@ def test_batches_of_differing_images_are_answered_as_samples_alone(name: str) ->
 @EACH_CLASS
 def test_an_image_tells(name: str) -> None:
     sample = tiny_multimodal.samples("picture", 1)[0]
-    negative = dataclasses.replace(sample, image=255 - sample.image)  # type: ignore[operator]
+    negative = dataclasses.replace(sample, images=(255 - sample.images[0],))  # type: ignore[operator]
     one, other = (
         evaluate_task(
             model(name),
             encoder(name).tokenizer,
             [encoder(name).encode(s)],
-            metric="exact_match",
+            metric=EXACT_MATCH,
             batch_size=1,
             keep=1,
         ).log_probs[0]

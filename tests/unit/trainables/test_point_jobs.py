@@ -173,7 +173,7 @@ def test_what_is_handed_over_scores_as_it_was_evaluated(
     export_delta(Path(written.checkpoint.path), written.manifest, "fingerprint", tmp_path / "selected")
     other = Workbench(bench._setup)
     apply_delta(other.model, tmp_path / "selected")
-    assert other.evaluate()[0] == evaluated.evaluations
+    assert other.evaluator.evaluate()[0] == evaluated.evaluations
 
 
 def test_weights_that_are_gone_fail_the_job_alone(

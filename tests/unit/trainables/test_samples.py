@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.samples import Sample, fingerprint
+from trainables.samples import Sample, Turn, fingerprint
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-SAMPLE = Sample(id="1", prompt="How many?", answer="3", image=IMAGE)
+SAMPLE = Sample(id="1", prompt="How many?", answer="3", images=(IMAGE,))
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 
@@ -33,9 +33,13 @@ class TestContentHash:
         [
             {"prompt": "How many"},
             {"answer": "4"},
-            {"image": None},
-            {"image": IMAGE.reshape(4, 2, 3)},
-            {"image": np.where(IMAGE == 23, 24, IMAGE).astype(np.uint8)},
+            {"images": ()},
+            {"images": (IMAGE.reshape(4, 2, 3),)},
+            {"images": (np.where(IMAGE == 23, 24, IMAGE).astype(np.uint8),)},
+            {"images": (IMAGE, IMAGE)},
+            {"references": ("3", "three")},
+            {"choices": ("3", "4")},
+            {"history": (Turn(role="system", text="Be brief."),)},
         ],
     )
     def test_all_else_counts(self, changes: dict[str, Any]) -> None:
@@ -54,14 +58,14 @@ class TestContentHash:
     def test_the_layout_in_memory_does_not_count(self) -> None:
         turned = np.ascontiguousarray(IMAGE.transpose(1, 0, 2)).transpose(1, 0, 2)
         assert not turned.flags["C_CONTIGUOUS"]
-        assert changed(image=turned) == SAMPLE.content_hash()
+        assert changed(images=(turned,)) == SAMPLE.content_hash()
 
     def test_a_file_counts_by_its_content(self, tmp_path: Path) -> None:
         one, copy, other = (tmp_path / name for name in ("one.png", "copy.png", "other.png"))
         one.write_bytes(b"pixels")
         copy.write_bytes(b"pixels")
         other.write_bytes(b"pixel")
-        assert changed(image=one) == changed(image=copy) != changed(image=other)
+        assert changed(images=(one,)) == changed(images=(copy,)) != changed(images=(other,))
 
     def test_it_is_the_same_in_every_process(self) -> None:
         text = Sample(id="1", prompt="Say yes.", answer="yes")

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trainables import tiny
+from trainables.metrics import EXACT_MATCH
 from trainables.tasks import EmbeddedTask, FileTask, resolve_tasks
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
 
 
 def task(file: Path | str, train: str | None = None) -> FileTask:
-    return FileTask(name="birds", metric="exact_match", train=train, search=str(file))
+    return FileTask(name="birds", metric=EXACT_MATCH, train=train, search=str(file))
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ class TestFileTask:
         )
         first, second = task(file).load("search")
         assert (first.id, first.prompt, first.answer) == ("7", "Which bird?", "owl")
-        assert first.image == file.parent / "owl.png"
+        assert first.images == (file.parent / "owl.png",)
         # Without an id the split and the line number serve.
-        assert (second.id, second.image) == ("search-3", None)
+        assert (second.id, second.images) == ("search-3", ())
 
     @pytest.mark.parametrize(("limit", "count"), [(None, 5), (0, 0), (2, 2), (5, 5), (9, 5)])
     def test_limit_takes_the_first(self, file: Path, limit: int | None, count: int) -> None:
@@ -119,7 +120,7 @@ class TestFileTask:
         for name in ("train", "search", "confirm"):
             (tmp_path / f"{name}.jsonl").write_text(f'{{"prompt": "{name}", "answer": "a"}}')
         files = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "search", "confirm")}
-        own = FileTask(name="birds", metric="exact_match", **files)
+        own = FileTask(name="birds", metric=EXACT_MATCH, **files)
         assert [own.load(split)[0].prompt for split in ("train", "search", "confirm")] == [
             "train",
             "search",
@@ -137,7 +138,7 @@ class TestEmbeddedTask:
         assert all(sample.prompt and sample.answer for sample in three)
 
     def test_scores_by_exact_match(self) -> None:
-        assert EmbeddedTask(name="digits").metric == "exact_match"
+        assert EmbeddedTask(name="digits").metric == EXACT_MATCH
 
 
 class TestResolveTasks:

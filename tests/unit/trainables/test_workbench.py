@@ -28,6 +28,7 @@ from trainables.checkpoint import Pointer, apply_delta, export_delta
 from trainables.evaluate import evaluate_task
 from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.loop import TrialFailed
+from trainables.metrics import EXACT_MATCH, MetricSpec
 from trainables.workbench import Workbench
 
 
@@ -52,9 +53,7 @@ def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup
     assert (report.step, report.done, report.error) == (0, True, None)
     for task_ in prepared.tasks:
         data = [encoder().encode(sample) for sample in task_.search]
-        expected = evaluate_task(
-            llava(), encoder().tokenizer, data, metric="exact_match", batch_size=2, keep=0
-        )
+        expected = evaluate_task(llava(), encoder().tokenizer, data, metric=EXACT_MATCH, batch_size=2, keep=0)
         assert list(report.evaluations[task_.name].scores) == expected.scores
     assert list(report.evaluations) == ["easy", "kept"]
 
@@ -125,8 +124,8 @@ def test_the_base_is_evaluated_for_drift_once_and_not_for_each_job(
     prepared: WorkerSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench, calls = Workbench(prepared), []
-    evaluate = bench.evaluate
-    monkeypatch.setattr(bench, "evaluate", lambda: calls.append(1) or evaluate())
+    evaluate = bench.evaluator.evaluate
+    monkeypatch.setattr(bench.evaluator, "evaluate", lambda: calls.append(1) or evaluate())
     for number in range(3):
         list(bench.run(train_job(tmp_path / str(number), "down", rungs=(1,))))
     assert len(calls) == 1 + 3
@@ -184,9 +183,9 @@ def test_selected_weights_reproduce_the_reported_scores(
     export_delta(Path(report.checkpoint.path), first.manifest, "base", tmp_path / "selected")
 
     bench = Workbench(prepared)
-    untuned, base_log_probs = bench.evaluate()
+    untuned, base_log_probs = bench.evaluator.evaluate()
     apply_delta(bench.model, tmp_path / "selected")
-    evaluations, log_probs = bench.evaluate()
+    evaluations, log_probs = bench.evaluator.evaluate()
     assert evaluations == report.evaluations
     moved = any(not torch.equal(p, q) for p, q in zip(base_log_probs["easy"], log_probs["easy"], strict=True))
     assert moved, "the selected weights must be other than the base's"
@@ -209,7 +208,7 @@ def test_replayed_samples_are_trained_on(prepared: WorkerSetup, used: Workbench,
 
 def test_a_metric_that_generates_runs_through_training_too(base: Path, tmp_path: Path) -> None:
     easy = task("easy", "target", answers=("yes",))
-    kept = task("kept", "held_out", answers=("the cat .", "no"), metric="normalized_exact_match")
+    kept = task("kept", "held_out", answers=("the cat .", "no"), metric=MetricSpec("normalized_exact_match"))
     (report,) = Workbench(setup(base, (easy, kept))).run(train_job(tmp_path, rungs=(3,)))
     assert report.evaluations["kept"].n == 6
     assert report.metrics["drift/kl_held_out"] > 0

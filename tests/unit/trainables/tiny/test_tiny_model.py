@@ -32,7 +32,7 @@ def test_the_image_processor_needs_no_torchvision(processor):
         importlib.util.find_spec("torchvision") is None or "Pil" in type(processor.image_processor).__name__
     )
     pixels = processor.image_processor(
-        load_split("digits", "train", 1)[0].image, return_tensors="pt"
+        load_split("digits", "train", 1)[0].images[0], return_tensors="pt"
     ).pixel_values
     assert pixels.shape == (1, 3, 32, 32)
     assert pixels.abs().max() <= 1
@@ -69,7 +69,7 @@ def test_prompt_answer_and_end_are_separate_tokens(processor, name):
 
 def test_a_picture_becomes_sixteen_tokens_and_text_alone_works(processor, model):
     pictured, text_only = load_split("digits", "search", 1)[0], load_split("compare_numbers", "search", 1)[0]
-    inputs = processor(text=prompt_text(processor, pictured), images=pictured.image, return_tensors="pt")
+    inputs = processor(text=prompt_text(processor, pictured), images=pictured.images, return_tensors="pt")
     assert int((inputs.input_ids == model.config.image_token_id).sum()) == 16
     alone = processor(text=prompt_text(processor, text_only), return_tensors="pt")
     assert "pixel_values" not in alone
@@ -83,7 +83,7 @@ def test_teacher_forced_exact_match_equals_greedy_generation(processor, model):
     samples = load_split("digital_clock", "search", 12) + load_split("clock", "search", 12)
     written = []
     for sample in samples:
-        inputs = processor(text=prompt_text(processor, sample), images=sample.image, return_tensors="pt")
+        inputs = processor(text=prompt_text(processor, sample), images=sample.images, return_tensors="pt")
         tokens = model.generate(**inputs)[0, inputs.input_ids.shape[1] :]
         written.append(processor.tokenizer.decode(tokens, skip_special_tokens=True) == sample.answer)
     assert right_answers(model, processor, samples) == written

@@ -59,17 +59,17 @@ def test_samples_are_small_pictures_with_words_of_the_vocabulary(name):
     for split in SPLITS:
         for sample in load_split(name, split, 40):
             if name == "compare_numbers":
-                assert sample.image is None
+                assert sample.images == ()
             else:
-                assert sample.image.shape == (32, 32, 3)
-                assert sample.image.dtype == np.uint8
+                assert sample.images[0].shape == (32, 32, 3)
+                assert sample.images[0].dtype == np.uint8
             assert set(f"{sample.prompt} {sample.answer}".split()) <= set(VOCABULARY)
 
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.role == "held_out"])
 def test_pretraining_repeats_no_tested_sample(name):
     tested = {
-        (None if s.image is None else s.image.tobytes(), s.prompt, s.answer)
+        (s.images[0].tobytes() if s.images else None, s.prompt, s.answer)
         for split in ("search", "confirm")
         for s in load_split(name, split)
     }

@@ -1,0 +1,126 @@
+"""The definition of a task: where its samples lie, how they are read, and how answers are scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from search.config_types import Count, Distinct, NonNegative, Number, Positive, Section
+from spaces.nearest import did_you_mean
+from trainables.metrics import METRICS, Decoding, MetricSpec
+from trainables.task_spec import Format
+
+
+def _metric(value: Any) -> Any:
+    """Accept `anls` for `{name: anls}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class MetricConfig(Section):
+    """How answers are scored, with the metric's options."""
+
+    name: str = Field("exact_match", description="A key of `trainables.metrics.METRICS`.")
+    tolerance: NonNegative | None = Field(
+        None, description="Largest error that counts as right, as a share of the reference."
+    )
+    minutes: NonNegative | None = Field(
+        None, description="Largest difference of clock times that counts as right."
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> MetricConfig:
+        if self.name not in METRICS:
+            raise ValueError(f"unknown metric {self.name!r}: {did_you_mean(self.name, METRICS)}")
+        for option, _ in self.spec.options:
+            if option not in METRICS[self.name].options:
+                raise ValueError(f"the metric {self.name!r} has no option {option!r}")
+        return self
+
+    @property
+    def spec(self) -> MetricSpec:
+        """The metric as the workers take it."""
+        given = {"tolerance": self.tolerance, "minutes": self.minutes}
+        return MetricSpec(self.name, tuple((key, value) for key, value in given.items() if value is not None))
+
+
+class DecodingConfig(Section):
+    """How answers are written, greedily, for metrics that need them written."""
+
+    max_new_tokens: Count | None = Field(
+        None, description="Tokens at most; null: the longest accepted answer's and 8 more."
+    )
+    stop: Distinct[str] = Field((), description="Texts before which an answer ends.")
+
+    @property
+    def spec(self) -> Decoding:
+        """The same as plain values."""
+        return Decoding(max_new_tokens=self.max_new_tokens, stop=self.stop)
+
+
+class DivideConfig(Section):
+    """How samples are divided between splits that name the same origin."""
+
+    train: NonNegative = Field(0.8, description="Share of the samples, relative to the others.")
+    search: NonNegative = Field(0.1, description="Share of the samples, relative to the others.")
+    confirm: NonNegative = Field(0.1, description="Share of the samples, relative to the others.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Another seed divides otherwise.")
+
+
+class TaskConfig(Section):
+    """A task of the user's own, or a card's."""
+
+    card: str | None = Field(None, description="Card that this one starts from; keys given here replace its.")
+    source: str | None = Field(
+        None, description="File, folder, or id on the hub of the data set that splits are parts of."
+    )
+    configuration: str | None = Field(None, description="Name of a hub data set's configuration.")
+    revision: str | None = Field(None, description="Commit, branch or tag of a hub data set.")
+    train: str | None = Field(
+        None, description="Training samples: a file, or with `source` the name of its split."
+    )
+    search: str | None = Field(None, description="Samples that trials are scored on; as for `train`.")
+    confirm: str | None = Field(
+        None, description="Samples for a final check, which the search never sees; as for `train`."
+    )
+    divide: DivideConfig = Field(
+        DivideConfig(), description="Shares of splits that name the same file or the same split of `source`."
+    )
+    format: Format = Field("auto", description="How a row is written; auto: by its columns.")
+    columns: dict[str, str | Annotated[tuple[str, ...], BeforeValidator(tuple)]] = Field(
+        {}, description="A format's field -> the column or columns that hold it."
+    )
+    prompt: str | None = Field(None, description="Text of the user's turn, with columns as {question}.")
+    answer: Literal["text", "letter"] | None = Field(
+        None, description="How the answer to a choice is written; null: as its letter."
+    )
+    images: str | None = Field(None, description="Folder that image paths are relative to; null: the file's.")
+    metric: Annotated[MetricConfig, BeforeValidator(_metric)] = Field(
+        MetricConfig(), description="How an answer is scored; its name, or a mapping with options."
+    )
+    decoding: DecodingConfig = DecodingConfig()
+    limit: Count | None = Field(None, description="Samples per split; null takes all.")
+
+
+class DataConfig(Section):
+    """How all tasks' data are treated."""
+
+    tasks: str | None = Field(
+        None, description="Folder of task definitions, one YAML file each, named by its task."
+    )
+    mirror: str | None = Field(
+        None, description="Folder of copies of hub data sets, `<owner>/<name>/`, looked into first."
+    )
+    on_bad_sample: Literal["error", "skip"] = Field(
+        "error", description="Whether a sample that can't be used stops the study or is left out."
+    )
+    max_bad_share: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.05, description="Share of a split that may be left out as bad; above it the study is refused."
+    )
+    on_leak: Literal["error", "drop"] = Field(
+        "error",
+        description="Whether a training sample that is also a scored one stops the study or is left out.",
+    )
+    cache_gib: Positive = Field(
+        20.0, description="Size in GiB up to which a split's encoded samples are kept on storage."
+    )

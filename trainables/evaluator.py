@@ -1,0 +1,111 @@
+"""Evaluator: a study's search splits, and what a model scores on them; plain torch, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from trainables.collate import EncodedSample, Encoder
+from trainables.drift import kl_divergence
+from trainables.evaluate import evaluate_task
+from trainables.evaluation import Evaluation
+from trainables.jobs import TaskData, WorkerSetup
+from trainables.lockstep import Lockstep
+from trainables.parallel import Share
+
+
+class Evaluator:
+    """Evaluates one model on every task, each process its share of the samples.
+
+    Args:
+        setup: The tasks, and how they are evaluated.
+        model: The model; what is evaluated is what it is at the time.
+        encoder: Encodes its samples.
+        share: This process's share.
+    """
+
+    def __init__(self, setup: WorkerSetup, model: nn.Module, encoder: Encoder, share: Share) -> None:
+        self._setup = setup
+        self._model = model
+        self._tokenizer = encoder.tokenizer
+        self._share = share
+        # Each rank scores every size-th sample; `_gather` puts them back in order.
+        rank, size = share.rank, share.size
+        self._samples: dict[str, Sequence[EncodedSample]] = {
+            task.name: [encoder.encode(sample) for sample in task.search[rank::size]] for task in setup.tasks
+        }
+        self._lockstep: dict[str, Lockstep] = {}
+        if share.sharded:
+            self._lockstep = {
+                task.name: Lockstep.of(task.search, size, setup.eval_batch_size, encoder)
+                for task in setup.tasks
+            }
+        self._base_log_probs: Mapping[str, Sequence[Tensor]] | None = None
+
+    def evaluate_base(self) -> dict[str, Evaluation]:
+        """Evaluate the model, which must be the base, and keep what drift is measured from."""
+        evaluations, self._base_log_probs = self.evaluate()
+        return evaluations
+
+    def prepare_for_drift(self) -> None:
+        """Evaluate the model, which must be the base, unless that was done before."""
+        if self._base_log_probs is None:
+            self.evaluate_base()
+
+    def evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
+        """Evaluate the model as it is; return the evaluations and `drift/...` -> nats per answer token.
+
+        `prepare_for_drift` must have been called.
+        """
+        assert self._base_log_probs is not None
+        evaluations, log_probs = self.evaluate()
+        drift = {}
+        for role, metric in (("target", "drift/kl_target"), ("held_out", "drift/kl_held_out")):
+            names = [task.name for task in self._setup.tasks if task.role == role]
+            base = [p for name in names for p in self._base_log_probs[name]]
+            tuned = [p for name in names for p in log_probs[name]]
+            drift[metric] = self._mean_over_ranks(base, tuned)
+        return evaluations, drift
+
+    def evaluate(self) -> tuple[dict[str, Evaluation], dict[str, Sequence[Tensor]]]:
+        """Evaluate the model as it is on every task.
+
+        Returns:
+            The evaluations, the same on every rank, and this rank's share of the log-probabilities that
+            drift is measured on.
+        """
+        evaluations: dict[str, Evaluation] = {}
+        log_probs: dict[str, Sequence[Tensor]] = {}
+        for task in self._setup.tasks:
+            output = evaluate_task(
+                self._model,
+                self._tokenizer,
+                self._samples[task.name],
+                metric=task.metric,
+                batch_size=self._setup.eval_batch_size,
+                keep=self._own_drift_samples(task),
+                lockstep=self._lockstep.get(task.name),
+            )
+            scores = self._gather(output.scores, len(task.search))
+            evaluations[task.name] = Evaluation(
+                task=task.name, scores=tuple(scores), direction=task.metric.metric.direction
+            )
+            log_probs[task.name] = output.log_probs
+        return evaluations, log_probs
+
+    def _own_drift_samples(self, task: TaskData) -> int:
+        """Return how many of the task's first `drift_samples` fall to this rank."""
+        first = min(self._setup.drift_samples, len(task.search))
+        return len(range(self._share.rank, first, self._share.size))
+
+    def _gather(self, own: list[float], total: int) -> list[float]:
+        merged = [0.0] * total
+        for rank, part in enumerate(self._share.from_all(own)):
+            merged[rank :: self._share.size] = part
+        return merged
+
+    def _mean_over_ranks(self, base: list[Tensor], tuned: list[Tensor]) -> float:
+        tokens = sum(len(p) for p in base)
+        parts = self._share.from_all((kl_divergence(base, tuned) * tokens if base else 0.0, tokens))
+        return sum(total for total, _ in parts) / sum(count for _, count in parts)
