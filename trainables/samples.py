@@ -86,7 +86,7 @@ class Sample:
         """Return the SHA-256 of what the model sees and must answer; id, file and row are left out."""
         digest = hashlib.sha256()
         for image in self.images:
-            pixels = _image_content(image)
+            pixels = image_content(image)
             digest.update(f"#{len(pixels)}:".encode() + pixels)
         lists = (self.history, self.references, self.choices)
         if any(lists):
@@ -106,7 +106,12 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _image_content(image: ImageSource) -> bytes:
+def image_content(image: ImageSource) -> bytes:
+    """Return an image's file, or its pixels where it has none.
+
+    Raises:
+        OSError: The file can't be read.
+    """
     if isinstance(image, np.ndarray):
         return repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()
     if isinstance(image, bytes):
