@@ -67,8 +67,36 @@ class DivideConfig(Section):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Another seed divides otherwise.")
 
 
+class AboutConfig(Section):
+    """What is known of a task's data, for people: nothing is computed from it."""
+
+    title: str = Field(description="Name by which papers call it.")
+    url: str | None = Field(None, description="Where it is published.")
+    paper: str | None = Field(None, description="Paper that made it.")
+    licence: str = Field("unknown", description="As its publisher names it.")
+    size: dict[str, Count | Literal["unknown"]] = Field(
+        {}, description="The data set's own name of a split -> its rows."
+    )
+    source_of_prompt: str | None = Field(None, description="Where the prompt comes from.")
+    source_of_schema: str | None = Field(None, description="Where the columns are known from.")
+    needs: str | None = Field(
+        None, description="What must be supplied before the data can be read; told where it is missing."
+    )
+    notes: Distinct[str] = Field((), description="What else a reader of scores should know.")
+
+
+def _values(value: Any) -> Any:
+    """Accept one value for a list of one."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+OneOrMore = Annotated[tuple[str | int | bool, ...], BeforeValidator(_values), Field(min_length=1)]
+
+
 class TaskConfig(Section):
     """A task of the user's own, or a card's."""
+
+    about: AboutConfig | None = Field(None, description="What is known of the data, for people.")
 
     card: str | None = Field(None, description="Card that this one starts from; keys given here replace its.")
     source: str | None = Field(
@@ -89,6 +117,9 @@ class TaskConfig(Section):
     format: Format = Field("auto", description="How a row is written; auto: by its columns.")
     columns: dict[str, str | Annotated[tuple[str, ...], BeforeValidator(tuple)]] = Field(
         {}, description="A format's field -> the column or columns that hold it."
+    )
+    only: dict[str, OneOrMore] = Field(
+        {}, description="Column -> the value, or the values, of which a row must have one to be taken."
     )
     prompt: str | None = Field(None, description="Text of the user's turn, with columns as {question}.")
     answer: Literal["text", "letter"] | None = Field(

@@ -42,6 +42,7 @@ class TaskSpec:
         division_seed: Another seed divides otherwise.
         format: How a row is written.
         columns: A format's field -> the columns that hold it.
+        only: Column -> the values of which a row must have one there; other rows are not taken.
         prompt: Template of the user's turn, with columns as `{question}`; None takes the format's.
         answer: How the answer to a choice is written; None is its letter.
         images: Folder that image paths are relative to; None takes the file's.
@@ -56,6 +57,7 @@ class TaskSpec:
     division_seed: int = 0
     format: Format = "auto"
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    only: Mapping[str, tuple[str | int | bool, ...]] = field(default_factory=dict)
     prompt: str | None = None
     answer: Literal["text", "letter"] | None = None
     images: str | None = None
