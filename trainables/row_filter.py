@@ -24,7 +24,9 @@ def is_wanted(
     """
     for column, allowed in only.items():
         if column not in values:
-            raise SampleError(where, f"no column {column!r}, which `only` names: {did_you_mean(column, values)}")
+            raise SampleError(
+                where, f"no column {column!r}, which `only` names: {did_you_mean(column, values)}"
+            )
         if values[column] not in allowed:
             return False
     return True
