@@ -79,6 +79,9 @@ class AboutConfig(Section):
     )
     source_of_prompt: str | None = Field(None, description="Where the prompt comes from.")
     source_of_schema: str | None = Field(None, description="Where the columns are known from.")
+    tried: str | None = Field(
+        None, description="When the definition was last run against the real data; null: never."
+    )
     needs: str | None = Field(
         None, description="What must be supplied before the data can be read; told where it is missing."
     )
