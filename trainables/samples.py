@@ -58,7 +58,8 @@ class Sample:
         references: Answers that count as right, `answer` among them; empty where that alone does.
         choices: Answers to choose from, `answer` among them, in their order; empty for a free answer.
         history: What was said before the prompt.
-        teaches_history: Whether training learns the assistant's turns of the history, too.
+        teaches_history: Whether training learns the assistant's turns of the history, too, as far as they
+            come after its last image.
         where: File and row that it comes from, for messages; empty where there is none.
     """
 

@@ -1,0 +1,82 @@
+"""Images of a row, however it writes them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainables.formats.texts import shown
+from trainables.images import image_size
+from trainables.samples import ImageSource
+
+# How JPEG, PNG, GIF and WebP files start in base64; a path of such letters alone is not to be expected.
+_BASE64: Final = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{32,}={0,2}\s*")
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a row's image or images as a list; null is none."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [item for item in value if item is not None]
+    return [value]
+
+
+def image_source(value: Any, folder: Path | None) -> ImageSource:
+    """Return where an image lies, of which the header was read.
+
+    Args:
+        value: A path, a data URL, base64, a file's content, a mapping with `bytes` and `path` as data sets
+            of Hugging Face have it, or a stored image.
+        folder: What paths are relative to.
+
+    Raises:
+        ValueError: It is nothing of that, not there, or no image.
+    """
+    source = _source(value, folder)
+    try:
+        image_size(source)
+    except ValueError as error:
+        if isinstance(source, Path):
+            raise ValueError(f"not a readable image: {source}") from None
+        raise ValueError(str(error)) from None
+    return source
+
+
+def _source(value: Any, folder: Path | None) -> ImageSource:
+    if isinstance(value, Mapping):
+        if value.get("bytes") is not None:
+            return _source(value["bytes"], folder)
+        if value.get("path") is not None:
+            return _source(value["path"], folder)
+    elif isinstance(value, bytes):
+        return value
+    elif isinstance(value, str):
+        if value.startswith("data:"):
+            return _decoded(value.partition(",")[2])
+        if _BASE64.fullmatch(value):
+            return _decoded(value)
+        if re.match(r"https?://", value):
+            raise ValueError(f"images are not fetched: put {shown(value)} into a file and name its path")
+        return _file(value, folder)
+    elif hasattr(value, "read"):
+        return value
+    raise ValueError(f"an image must be a path, a data URL, base64, or a file's content, got {shown(value)}")
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"its image is not base64: {error}") from None
+
+
+def _file(text: str, folder: Path | None) -> Path:
+    path = Path(text) if folder is None else folder / text
+    if not path.is_file():
+        raise ValueError(f"no such image: {path}")
+    return path

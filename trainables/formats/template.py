@@ -1,0 +1,46 @@
+"""Templates of prompts: text with columns in braces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Formatter
+from typing import Any
+
+from spaces.nearest import did_you_mean
+from trainables.formats.fields import look_up
+from trainables.formats.texts import as_text
+
+
+def fill(template: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """Return a template's text with the values of a row.
+
+    Args:
+        template: Text with names such as `{question}` or `{meta.topic}`; `{{` is a brace.
+        own: The format's fields, which come before columns of the same name.
+        values: The row; a column that is null is written as nothing.
+
+    Raises:
+        ValueError: The template is malformed or names what the row has not, or a value is no text.
+    """
+    written = []
+    try:
+        parts = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"prompt: not a template: {error}") from None
+    for text, name, spec, conversion in parts:
+        written.append(text)
+        if name is None:
+            continue
+        if spec or conversion:
+            raise ValueError(f"prompt: {name!r} has a format of its own, which templates do not know")
+        written.append(own[name] if name in own else _column(name, own, values))
+    return "".join(written)
+
+
+def _column(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    try:
+        value = look_up(values, name)
+    except KeyError:
+        near = did_you_mean(name, {*own, *values})
+        raise ValueError(f"prompt: no column {name!r}: {near}") from None
+    return "" if value is None else as_text(value, f"column {name!r}")

@@ -1,0 +1,62 @@
+"""Values of a row as text, and what messages show of them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import reprlib
+from typing import Any
+
+
+def as_text(value: Any, what: str) -> str:
+    """Return a text or a number as text.
+
+    Args:
+        value: What the row holds.
+        what: What messages call it.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        # Tables hold whole numbers as floating-point ones where some are missing.
+        return str(int(value))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return str(value)
+    raise ValueError(f"{what} must be a text, got {shown(value)}")
+
+
+def filled_text(value: Any, what: str) -> str:
+    """Return a text or a number as text that is not blank.
+
+    Raises:
+        ValueError: It is neither, or blank.
+    """
+    text = "" if value is None else as_text(value, what)
+    if not text.strip():
+        raise ValueError(f"{what} is empty")
+    return text
+
+
+def nested(value: Any) -> Any:
+    """Return what a text writes as JSON or as Python writes lists, as tables of text do; else the value."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        pass
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def shown(value: Any) -> str:
+    """Return a short form of a value, with its type where that is not plain."""
+    if value is None:
+        return "null"
+    return f"{type(value).__name__} {reprlib.repr(value)}"
