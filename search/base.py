@@ -13,16 +13,20 @@ from trainables.jobs import WorkerSetup
 from trainables.samples import fingerprint
 
 
-def base_key(setup: WorkerSetup, model_fingerprint: str, environment: Iterable[str]) -> str:
+def base_key(
+    setup: WorkerSetup, model_fingerprint: str, environment: Iterable[str], *, predictions: bool = False
+) -> str:
     """Return the content hash of everything that the base's evaluation depends on.
 
     Args:
         setup: Data and settings.
         model_fingerprint: Content hash of the model.
         environment: What else can change a float's last bits: devices, workers, versions.
+        predictions: Whether it tells what the base answered.
     """
     parts = [model_fingerprint, setup.dtype, str(setup.eval_batch_size), *environment]
-    parts += [f"{task.name} {task.metric} {fingerprint(task.search)}" for task in setup.tasks]
+    parts += ["with predictions"] if predictions else []
+    parts += [f"{task.name} {task.metric} {task.decoding} {fingerprint(task.search)}" for task in setup.tasks]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

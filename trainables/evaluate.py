@@ -2,28 +2,27 @@
 
 Greedy decoding writes a reference answer exactly when the arg-max after the prompt and each prefix of the
 answer is the answer's next token, the end of sequence included. One forward pass over prompt and answer shows
-that for all prefixes at once, so `exact_match` needs no generation.
+that for all prefixes at once, so `exact_match` needs no generation. Where a sample has further references,
+what the model writes is compared with them.
 
 Shapes: B samples, T tokens, V vocabulary entries, A answer tokens of all samples together.
 """
 
 from __future__ import annotations
 
-import re
-import string
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainables.collate import EncodedSample, collate, pad_token_id, stack_extras
-from trainables.lockstep import Lockstep
-from trainables.metrics import MetricSpec
-
-# Tokens that a model may write beyond the length of the reference answer.
-SURPLUS: Final = 8
+from trainables.collate import EncodedSample, collate, pad_token_id
+from trainables.generation import generated_answers, token_limits
+from trainables.likelihood import choice_log_probs
+from trainables.lockstep import Lockstep, passes
+from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
+from trainables.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +30,15 @@ class TaskOutput:
     """What one pass over a task's samples gave, in the order of the samples.
 
     Attributes:
-        scores: Points of each sample, 0 or 100.
+        scores: Points of each sample, 0 to 100.
         log_probs: For each of the first `keep` samples, the log-probabilities that predict its answer
             tokens, `[answer tokens, V]`, on the CPU.
+        predictions: What the model answered to each sample; empty where it was not asked for.
     """
 
     scores: list[float]
     log_probs: list[Tensor]
+    predictions: list[str] = field(default_factory=list)
 
 
 # Not in inference mode: what FSDP2 gathers is used in training too.
@@ -45,11 +46,14 @@ class TaskOutput:
 def evaluate_task(
     model: nn.Module,
     tokenizer: Any,
-    samples: Sequence[EncodedSample],
+    encoded: Sequence[EncodedSample],
     *,
+    samples: Sequence[Sample],
     metric: MetricSpec,
+    decoding: Decoding = DEFAULT_DECODING,
     batch_size: int,
     keep: int,
+    predict: bool = False,
     lockstep: Lockstep | None = None,
 ) -> TaskOutput:
     """Score a model on one task.
@@ -57,128 +61,131 @@ def evaluate_task(
     Args:
         model: The model, in evaluation mode.
         tokenizer: Its tokenizer.
-        samples: The task's samples.
-        metric: `exact_match` compares tokens under teacher forcing; `normalized_exact_match` generates
-            greedily and compares texts without case, punctuation, articles and surplus space.
+        encoded: The task's samples as the model takes them.
+        samples: The same samples, in the same order.
+        metric: How an answer is scored.
+        decoding: How answers are written where they are.
         batch_size: Samples per forward pass.
         keep: Number of leading samples whose log-probabilities are returned.
+        predict: Whether to return what the model answered. With `exact_match` this is the reference answer
+            where it is right, and written by the model where it is not.
         lockstep: What the processes of a sharded model do alike; None for a whole one.
     """
-    device = next(model.parameters()).device
-    generates = metric.metric.measured == "generation"
-    scores = [0.0] * len(samples)
-    log_probs: dict[int, Tensor] = {}
-    for rows, chosen in _passes(samples, batch_size, lockstep):
-        if generates and lockstep is None and all(row >= keep for row in rows):
-            continue
-        batch = collate(chosen, pad_token_id(tokenizer)).to(device)
-        logits = model(**batch.inputs, use_cache=False).logits
-        if not rows:
-            continue
-        mask = batch.answer_mask[:, 1:]
-        right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
-        for position, (row, exact) in enumerate(zip(rows, right.all(-1).tolist(), strict=True)):
-            scores[row] = 100.0 if exact else 0.0
-            if row < keep:
-                answer = logits[position, :-1][mask[position]]
-                log_probs[row] = answer.float().log_softmax(-1).cpu()
-    if generates:
-        scores = _generated_scores(model, tokenizer, samples, batch_size, lockstep)
-    return TaskOutput(scores, [log_probs[row] for row in sorted(log_probs)])
+    run = _Run(model, tokenizer, encoded, samples, decoding, batch_size, lockstep)
+    match metric.metric.measured:
+        case "teacher_forcing":
+            exact, log_probs = run.forced(keep, all_samples=True)
+            scores, predictions = run.exact_match(exact, predict)
+        case "generation":
+            _, log_probs = run.forced(keep)
+            predictions = run.written(range(len(samples)))
+            scores = [
+                metric.score(written, sample.accepted)
+                for written, sample in zip(predictions, samples, strict=True)
+            ]
+        case "likelihood":
+            _, log_probs = run.forced(keep)
+            predictions = run.chosen(per_byte=metric.metric.per_byte)
+            scores = [
+                100.0 if choice in sample.accepted else 0.0
+                for choice, sample in zip(predictions, samples, strict=True)
+            ]
+    return TaskOutput(scores, log_probs, predictions if predict else [])
 
 
-def normalize_answer(text: str) -> str:
-    """Lower the case; drop punctuation, English articles and surplus space (SQuAD, arXiv 1606.05250)."""
-    text = text.lower()
-    text = "".join(" " if char in string.punctuation else char for char in text)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One model on one task's samples; see `evaluate_task`."""
 
+    model: nn.Module
+    tokenizer: Any
+    encoded: Sequence[EncodedSample]
+    samples: Sequence[Sample]
+    decoding: Decoding
+    batch_size: int
+    lockstep: Lockstep | None
 
-def generated_answers(
-    model: nn.Module,
-    tokenizer: Any,
-    samples: Sequence[EncodedSample],
-    batch_size: int,
-    lockstep: Lockstep | None = None,
-) -> list[str]:
-    """Return what the model writes greedily; prompts are padded on the left.
+    def forced(self, keep: int, *, all_samples: bool = False) -> tuple[list[bool], list[Tensor]]:
+        """Go along with the reference answers.
 
-    Args:
-        model: The model, in evaluation mode.
-        tokenizer: Its tokenizer.
-        samples: The samples; of their answers the length alone matters, beyond which `SURPLUS` tokens are
-            written.
-        batch_size: Samples at a time.
-        lockstep: What the processes of a sharded model do alike; None for a whole one.
-    """
-    device = next(model.parameters()).device
-    answers = [""] * len(samples)
-    for rows, chosen in _passes(samples, batch_size, lockstep):
-        width = max(sample.prompt_length for sample in chosen)
-        inputs: dict[str, Tensor] = {}
-        for name in chosen[0].tokens:
-            fill = pad_token_id(tokenizer) if name == "input_ids" else 0
-            inputs[name] = torch.full((len(chosen), width), fill, dtype=chosen[0].tokens[name].dtype)
-            for row, sample in enumerate(chosen):
-                inputs[name][row, width - sample.prompt_length :] = sample.tokens[name][
-                    : sample.prompt_length
-                ]
-        inputs |= stack_extras(chosen)
-        longest = max(sample.answer_length for sample in chosen)
-        # What ends an answer here, and what the model ends its texts by besides.
-        ends = {int(sample.tokens["input_ids"][-1]) for sample in chosen} | _own_ends(model)
-        written = model.generate(  # type: ignore[operator]
-            **{name: tensor.to(device) for name, tensor in inputs.items()},
-            do_sample=False,
-            max_new_tokens=longest + SURPLUS,
-            eos_token_id=sorted(ends),
-            pad_token_id=pad_token_id(tokenizer),
-            synced_gpus=lockstep is not None,
+        Args:
+            keep: Number of leading samples whose log-probabilities are returned.
+            all_samples: Whether the others matter, too.
+
+        Returns:
+            Whether greedy decoding writes each sample's answer, where that was looked at; and for each of the
+            first samples the log-probabilities that predict its answer, `[answer tokens, V]`.
+        """
+        device = next(self.model.parameters()).device
+        exact = [False] * len(self.encoded)
+        log_probs: dict[int, Tensor] = {}
+        for rows, chosen in passes(self.encoded, self.batch_size, self.lockstep):
+            if not all_samples and self.lockstep is None and all(row >= keep for row in rows):
+                continue
+            batch = collate(chosen, pad_token_id(self.tokenizer)).to(device)
+            logits = self.model(**batch.inputs, use_cache=False).logits
+            if not rows:
+                continue
+            mask = batch.answer_mask[:, 1:]
+            right = (logits[:, :-1].argmax(-1) == batch.inputs["input_ids"][:, 1:]) | ~mask
+            for position, (row, same) in enumerate(zip(rows, right.all(-1).tolist(), strict=True)):
+                exact[row] = same
+                if row < keep:
+                    answer = logits[position, :-1][mask[position]]
+                    log_probs[row] = answer.float().log_softmax(-1).cpu()
+        return exact, [log_probs[row] for row in sorted(log_probs)]
+
+    def exact_match(self, exact: Sequence[bool], predict: bool) -> tuple[list[float], list[str]]:
+        """Return points and predictions of all samples.
+
+        Args:
+            exact: Whether greedy decoding writes each sample's answer.
+            predict: Whether the predictions of wrong samples matter.
+        """
+        several = [len(set(sample.accepted)) > 1 for sample in self.samples]
+        written: dict[int, str] = {}
+        if self.lockstep is None:
+            rows = [row for row, same in enumerate(exact) if not same and (predict or several[row])]
+            written = dict(zip(rows, self.written(rows), strict=True))
+        elif predict or self.lockstep.several:
+            # All processes write as often, however many of their own answers are right.
+            written = dict(enumerate(self.written(range(len(exact)))))
+        scores, predictions = [], []
+        for row, (same, sample) in enumerate(zip(exact, self.samples, strict=True)):
+            answer = sample.answer if same else written.get(row, "")
+            other = several[row] and answer in {text.strip() for text in sample.accepted}
+            scores.append(100.0 if same or other else 0.0)
+            predictions.append(answer)
+        return scores, predictions
+
+    def written(self, rows: Sequence[int]) -> list[str]:
+        """Return what the model writes for some samples, without white space around it."""
+        encoded = [self.encoded[row] for row in rows]
+        samples = [self.samples[row] for row in rows]
+        answers = generated_answers(
+            self.model,
+            self.tokenizer,
+            encoded,
+            self.batch_size,
+            self.lockstep,
+            limits=token_limits(self.tokenizer, encoded, samples, self.decoding),
+            stop=self.decoding.stop,
         )
-        for row, sample, ids in zip(rows, chosen, written[:, width:], strict=bool(rows)):
-            own = ids[: sample.answer_length + SURPLUS]
-            answers[row] = tokenizer.decode(own, skip_special_tokens=True)
-    return answers
+        return [answer.strip() for answer in answers]
 
+    def chosen(self, *, per_byte: bool) -> list[str]:
+        """Return the choice that the model finds most probable, of equals the first.
 
-def _generated_scores(
-    model: nn.Module,
-    tokenizer: Any,
-    samples: Sequence[EncodedSample],
-    batch_size: int,
-    lockstep: Lockstep | None,
-) -> list[float]:
-    answers = generated_answers(model, tokenizer, samples, batch_size, lockstep)
-    references = [
-        tokenizer.decode(sample.tokens["input_ids"][sample.prompt_length :], skip_special_tokens=True)
-        for sample in samples
-    ]
-    return [
-        100.0 if normalize_answer(answer) == normalize_answer(reference) else 0.0
-        for answer, reference in zip(answers, references, strict=True)
-    ]
-
-
-def _own_ends(model: nn.Module) -> set[int]:
-    own = model.generation_config.eos_token_id
-    return set(own) if isinstance(own, list) else {own} - {None}
-
-
-def _passes(
-    samples: Sequence[EncodedSample], batch_size: int, lockstep: Lockstep | None
-) -> Iterator[tuple[list[int], list[EncodedSample]]]:
-    """Yield the rows of each forward pass and their samples; a filler belongs to no row.
-
-    A pass takes samples of similar length, so that little is padded.
-    """
-    order = sorted(range(len(samples)), key=lambda row: samples[row].length)
-    if lockstep is None:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield rows, [samples[row] for row in rows]
-        return
-    for kind in lockstep.kinds:
-        own = [row for row in order if bool(samples[row].extras) == kind.with_image]
-        for number in range(kind.passes):
-            rows = own[number * batch_size : (number + 1) * batch_size]
-            yield rows, [samples[row] for row in rows] or [kind.filler]
+        Args:
+            per_byte: Whether a choice's log-probability is divided by its length in bytes of UTF-8.
+        """
+        sums = choice_log_probs(self.model, self.tokenizer, self.encoded, self.batch_size, self.lockstep)
+        best = []
+        for sample, own in zip(self.samples, sums, strict=True):
+            weights = own
+            if per_byte:
+                weights = [
+                    value / len(choice.encode()) for value, choice in zip(own, sample.choices, strict=True)
+                ]
+            best.append(sample.choices[weights.index(max(weights))])
+        return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,9 +44,13 @@ class Evaluator:
             }
         self._base_log_probs: Mapping[str, Sequence[Tensor]] | None = None
 
-    def evaluate_base(self) -> dict[str, Evaluation]:
-        """Evaluate the model, which must be the base, and keep what drift is measured from."""
-        evaluations, self._base_log_probs = self.evaluate()
+    def evaluate_base(self, *, predictions: bool = False) -> dict[str, Evaluation]:
+        """Evaluate the model, which must be the base, and keep what drift is measured from.
+
+        Args:
+            predictions: Whether the evaluations tell what the model answered.
+        """
+        evaluations, self._base_log_probs = self.evaluate(predictions=predictions)
         return evaluations
 
     def prepare_for_drift(self) -> None:
@@ -53,13 +58,16 @@ class Evaluator:
         if self._base_log_probs is None:
             self.evaluate_base()
 
-    def evaluate_tuned(self) -> tuple[dict[str, Evaluation], dict[str, float]]:
+    def evaluate_tuned(self, *, predictions: bool = False) -> tuple[dict[str, Evaluation], dict[str, float]]:
         """Evaluate the model as it is; return the evaluations and `drift/...` -> nats per answer token.
 
         `prepare_for_drift` must have been called.
+
+        Args:
+            predictions: Whether the evaluations tell what the model answered.
         """
         assert self._base_log_probs is not None
-        evaluations, log_probs = self.evaluate()
+        evaluations, log_probs = self.evaluate(predictions=predictions)
         drift = {}
         for role, metric in (("target", "drift/kl_target"), ("held_out", "drift/kl_held_out")):
             names = [task.name for task in self._setup.tasks if task.role == role]
@@ -68,8 +76,13 @@ class Evaluator:
             drift[metric] = self._mean_over_ranks(base, tuned)
         return evaluations, drift
 
-    def evaluate(self) -> tuple[dict[str, Evaluation], dict[str, Sequence[Tensor]]]:
+    def evaluate(
+        self, *, predictions: bool = False
+    ) -> tuple[dict[str, Evaluation], dict[str, Sequence[Tensor]]]:
         """Evaluate the model as it is on every task.
+
+        Args:
+            predictions: Whether the evaluations tell what the model answered.
 
         Returns:
             The evaluations, the same on every rank, and this rank's share of the log-probabilities that
@@ -82,14 +95,19 @@ class Evaluator:
                 self._model,
                 self._tokenizer,
                 self._samples[task.name],
+                samples=task.search[self._share.rank :: self._share.size],
                 metric=task.metric,
+                decoding=task.decoding,
                 batch_size=self._setup.eval_batch_size,
                 keep=self._own_drift_samples(task),
+                predict=predictions,
                 lockstep=self._lockstep.get(task.name),
             )
-            scores = self._gather(output.scores, len(task.search))
             evaluations[task.name] = Evaluation(
-                task=task.name, scores=tuple(scores), direction=task.metric.metric.direction
+                task=task.name,
+                scores=self._gather(output.scores, len(task.search)),
+                direction=task.metric.metric.direction,
+                predictions=self._gather(output.predictions, len(task.search)) if predictions else (),
             )
             log_probs[task.name] = output.log_probs
         return evaluations, log_probs
@@ -99,11 +117,11 @@ class Evaluator:
         first = min(self._setup.drift_samples, len(task.search))
         return len(range(self._share.rank, first, self._share.size))
 
-    def _gather(self, own: list[float], total: int) -> list[float]:
-        merged = [0.0] * total
+    def _gather(self, own: list[Any], total: int) -> tuple[Any, ...]:
+        merged = [None] * total
         for rank, part in enumerate(self._share.from_all(own)):
             merged[rank :: self._share.size] = part
-        return merged
+        return tuple(merged)
 
     def _mean_over_ranks(self, base: list[Tensor], tuned: list[Tensor]) -> float:
         tokens = sum(len(p) for p in base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trainables.collate import EncodedSample, Encoder
@@ -31,9 +31,13 @@ class Lockstep:
 
     Attributes:
         kinds: One after another, samples with an image and samples without.
+        several: Whether a sample has several answers that count as right.
+        choices: Answers to choose from, of the sample that has most.
     """
 
     kinds: tuple[Kind, ...]
+    several: bool = False
+    choices: int = 0
 
     @classmethod
     def of(cls, samples: Sequence[Sample], size: int, batch_size: int, encoder: Encoder) -> Lockstep:
@@ -55,4 +59,30 @@ class Lockstep:
                 filler = next(sample for sample in samples if (bool(sample.images)) == with_image)
                 passes = math.ceil(max(counts) / batch_size)
                 kinds.append(Kind(with_image, passes, encoder.encode(filler)))
-        return cls(tuple(kinds))
+        several = any(len(set(sample.accepted)) > 1 for sample in samples)
+        return cls(tuple(kinds), several, max((len(sample.choices) for sample in samples), default=0))
+
+
+def passes(
+    samples: Sequence[EncodedSample], batch_size: int, lockstep: Lockstep | None
+) -> Iterator[tuple[list[int], list[EncodedSample]]]:
+    """Yield the rows of each forward pass and their samples; a filler belongs to no row.
+
+    A pass takes samples of similar length, so that little is padded.
+
+    Args:
+        samples: This process's samples.
+        batch_size: Samples per pass.
+        lockstep: What all processes do alike; None where each goes its own way.
+    """
+    order = sorted(range(len(samples)), key=lambda row: samples[row].length)
+    if lockstep is None:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield rows, [samples[row] for row in rows]
+        return
+    for kind in lockstep.kinds:
+        own = [row for row in order if bool(samples[row].extras) == kind.with_image]
+        for number in range(kind.passes):
+            rows = own[number * batch_size : (number + 1) * batch_size]
+            yield rows, [samples[row] for row in rows] or [kind.filler]

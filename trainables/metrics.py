@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from trainables.evaluation import Direction
+from trainables.text_metrics import normalized_exact_match
 
 Measured = Literal["teacher_forcing", "generation", "likelihood"]
+
+Score = Callable[[str, Sequence[str], Mapping[str, float]], float]
+"""What was written, the answers that count as right, and the options -> points, 0 to 100."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,12 +25,16 @@ class Metric:
         source: Where the definition comes from.
         direction: Whether a higher or a lower value is better.
         options: Names of its options -> their defaults.
+        score: Scores what was written; None where nothing needs to be.
+        per_byte: Whether a choice's log-probability is divided by its length in bytes.
     """
 
     measured: Measured
     source: str
     direction: Direction = "higher"
     options: Mapping[str, float] = field(default_factory=dict)
+    score: Score | None = None
+    per_byte: bool = False
 
 
 METRICS: Final[dict[str, Metric]] = {
@@ -37,6 +45,16 @@ METRICS: Final[dict[str, Metric]] = {
     "normalized_exact_match": Metric(
         measured="generation",
         source="SQuAD (arXiv 1606.05250): without case, punctuation, articles and surplus space",
+        score=normalized_exact_match,
+    ),
+    "multiple_choice": Metric(
+        measured="likelihood",
+        source="lm-evaluation-harness, `acc`: the choice whose tokens are the most probable",
+    ),
+    "multiple_choice_norm": Metric(
+        measured="likelihood",
+        source="lm-evaluation-harness, `acc_bytes`: the most probable choice per byte",
+        per_byte=True,
     ),
 }
 
@@ -57,6 +75,16 @@ class MetricSpec:
     def metric(self) -> Metric:
         """The metric of this name."""
         return METRICS[self.name]
+
+    def score(self, prediction: str, accepted: Sequence[str]) -> float:
+        """Return the points of what was written, 0 to 100.
+
+        Args:
+            prediction: What was written.
+            accepted: The answers that count as right.
+        """
+        assert self.metric.score is not None
+        return self.metric.score(prediction, accepted, {**self.metric.options, **dict(self.options)})
 
     def __str__(self) -> str:
         """Write the metric as `clock_time(minutes=1)`."""

@@ -80,15 +80,15 @@ class Workbench:
         """
         match job:
             case EvaluateJob():
-                return self._evaluate_base()
+                return self._evaluate_base(job)
             case PointJob():
                 return self._point_job(job)
             case TrainJob():
                 return self._train_job(job)
 
-    def _evaluate_base(self) -> Iterator[Report]:
+    def _evaluate_base(self, job: EvaluateJob) -> Iterator[Report]:
         began = time.perf_counter()
-        evaluations = self.evaluator.evaluate_base()
+        evaluations = self.evaluator.evaluate_base(predictions=job.predictions)
         seconds = time.perf_counter() - began
         yield Report(step=0, done=True, evaluations=evaluations, metrics=self._cost(0.0, seconds))
 
@@ -101,7 +101,7 @@ class Workbench:
         with borrowed(self.model, manifest, seed=0):
             apply_point(self.model, job.point.transform, members)
             if job.write_to is None:
-                evaluations, drift = self.evaluator.evaluate_tuned()
+                evaluations, drift = self.evaluator.evaluate_tuned(predictions=job.predictions)
             else:
                 live = live_tensors(self.model, manifest.tensors)
                 state = {PARAMETER + key: tensor.value for key, tensor in live.items()}

@@ -16,10 +16,12 @@ import torch
 from tiny_multimodal import CLASSES, IDS
 
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
-from trainables.evaluate import evaluate_task, generated_answers
+from trainables.evaluate import evaluate_task
+from trainables.generation import generated_answers
 from trainables.losses import answer_loss_sum
 from trainables.metrics import EXACT_MATCH
 from trainables.model import load_model, load_processor
+from trainables.samples import Sample
 
 EACH_CLASS = pytest.mark.parametrize("name", CLASSES)
 LENGTH = 512
@@ -40,10 +42,13 @@ def model(name: str) -> Any:
     return tiny_multimodal.build(name)
 
 
-def mixed(name: str) -> list[EncodedSample]:
+def mixed_samples(name: str) -> list[Sample]:
     """Return samples with images of several sizes, and some without where the model allows it."""
-    text_only = 0 if name == "paligemma" else 2
-    return [encoder(name).encode(s) for s in tiny_multimodal.samples("mixed", 7, text_only=text_only)]
+    return tiny_multimodal.samples("mixed", 7, text_only=0 if name == "paligemma" else 2)
+
+
+def mixed(name: str) -> list[EncodedSample]:
+    return [encoder(name).encode(sample) for sample in mixed_samples(name)]
 
 
 @EACH_CLASS
@@ -71,7 +76,15 @@ def test_batches_of_differing_images_say_what_samples_say_alone(name: str) -> No
     assert all({t.shape for t in s.tokens.values()} == {(s.length,)} for s in data)
     tokenizer = encoder(name).tokenizer
     alone, together = (
-        evaluate_task(model(name), tokenizer, data, metric=EXACT_MATCH, batch_size=size, keep=len(data))
+        evaluate_task(
+            model(name),
+            tokenizer,
+            data,
+            samples=mixed_samples(name),
+            metric=EXACT_MATCH,
+            batch_size=size,
+            keep=len(data),
+        )
         for size in (1, len(data))
     )
     for one, other in zip(alone.log_probs, together.log_probs, strict=True):
@@ -106,6 +119,7 @@ def test_an_image_tells(name: str) -> None:
             model(name),
             encoder(name).tokenizer,
             [encoder(name).encode(s)],
+            samples=[s],
             metric=EXACT_MATCH,
             batch_size=1,
             keep=1,

@@ -53,7 +53,15 @@ def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup
     assert (report.step, report.done, report.error) == (0, True, None)
     for task_ in prepared.tasks:
         data = [encoder().encode(sample) for sample in task_.search]
-        expected = evaluate_task(llava(), encoder().tokenizer, data, metric=EXACT_MATCH, batch_size=2, keep=0)
+        expected = evaluate_task(
+            llava(),
+            encoder().tokenizer,
+            data,
+            samples=task_.search,
+            metric=EXACT_MATCH,
+            batch_size=2,
+            keep=0,
+        )
         assert list(report.evaluations[task_.name].scores) == expected.scores
     assert list(report.evaluations) == ["easy", "kept"]
 
@@ -125,7 +133,7 @@ def test_the_base_is_evaluated_for_drift_once_and_not_for_each_job(
 ) -> None:
     bench, calls = Workbench(prepared), []
     evaluate = bench.evaluator.evaluate
-    monkeypatch.setattr(bench.evaluator, "evaluate", lambda: calls.append(1) or evaluate())
+    monkeypatch.setattr(bench.evaluator, "evaluate", lambda **how: calls.append(1) or evaluate(**how))
     for number in range(3):
         list(bench.run(train_job(tmp_path / str(number), "down", rungs=(1,))))
     assert len(calls) == 1 + 3
