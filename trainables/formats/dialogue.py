@@ -104,7 +104,7 @@ def samples_of(
     Args:
         dialogue: What is said.
         images: Its images.
-        id: The sample's id; of several, followed by `#1`, `#2` and so on.
+        id: The sample's id; of several, followed by `#1`, `#2` and so on. Empty where there is none.
         where: File and row.
         split: What the samples are for.
     """
@@ -123,7 +123,7 @@ def samples_of(
         history = turns[: end - 1]
         made.append(
             Sample(
-                id=id if len(ends) == 1 else f"{id}#{number}",
+                id=id if len(ends) == 1 or not id else f"{id}#{number}",
                 prompt=turns[end - 1].text,
                 answer=turns[end].text,
                 images=tuple(images[:shown] if marked else images),

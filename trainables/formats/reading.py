@@ -83,6 +83,8 @@ def detect_format(row: Row, spec: TaskSpec) -> Format:
 def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | None = None) -> list[Sample]:
     """Return a row's samples: one, or for training several where images come after an answer.
 
+    Without an id of the row's own theirs is empty.
+
     Args:
         row: The row.
         spec: The task.
@@ -112,7 +114,7 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         dialogue = _read(fields, name, spec)
         folder = row.folder if spec.images is None else Path(spec.images)
         images = [image_source(image, folder) for image in dialogue.images]
-        return samples_of(dialogue, images, id=_id(fields, row, split), where=row.where, split=split)
+        return samples_of(dialogue, images, id=_id(fields), where=row.where, split=split)
     except ValueError as error:
         raise SampleError(row.where, str(error)) from None
 
@@ -153,11 +155,10 @@ def _expected(name: Format) -> str:
     return " and ".join(groups)
 
 
-def _id(fields: Fields, row: Row, split: Split) -> str:
+def _id(fields: Fields) -> str:
     given = fields.get("id")
     if given is None:
-        # The path to a file differs from one machine to another.
-        return f"{split}/{Path(row.where).name}"
+        return ""
     if isinstance(given, (str, int, float)):
         return str(given)
     raise ValueError(f"{fields.name('id')} must be a text or a number, got {given!r}")

@@ -36,7 +36,7 @@ class TestMessages:
             (),
             WHERE,
         )
-        assert sample.id == "search/birds.jsonl:7"
+        assert sample.id == ""
 
     def test_parts_of_text_and_images_in_their_order(self, tmp_path: Path) -> None:
         (tmp_path / "b.png").write_bytes(picture(2))
@@ -477,5 +477,5 @@ def test_a_row_that_makes_several_samples_numbers_them() -> None:
     samples = read({"id": 4, "messages": turns, "image": picture()}, "train")
     assert [(s.id, s.answer, len(s.images)) for s in samples] == [("4#1", "b", 0), ("4#2", "c", 1)]
     assert [(s.id, s.answer, len(s.images)) for s in read({"messages": turns, "image": picture()})] == [
-        ("search/birds.jsonl:7", "c", 1)
+        ("", "c", 1)
     ]
