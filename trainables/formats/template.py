@@ -14,15 +14,22 @@ from trainables.formats.texts import as_text
 def fill(template: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
     """Return a template's text with the values of a row.
 
+    A line that names columns, all of which are empty in the row, is left out.
+
     Args:
         template: Text with names such as `{question}` or `{meta.topic}`; `{{` is a brace.
         own: The format's fields, which come before columns of the same name.
-        values: The row; a column that is null is written as nothing.
+        values: The row; a column that is null is empty.
 
     Raises:
         ValueError: The template is malformed or names what the row has not, or a value is no text.
     """
-    written = []
+    lines = (_line(line, own, values) for line in template.split("\n"))
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _line(template: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str | None:
+    written, filled = [], []
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
@@ -33,8 +40,9 @@ def fill(template: str, own: Mapping[str, str], values: Mapping[str, Any]) -> st
             continue
         if spec or conversion:
             raise ValueError(f"prompt: {name!r} has a format of its own, which templates do not know")
-        written.append(own[name] if name in own else _column(name, own, values))
-    return "".join(written)
+        filled.append(own[name] if name in own else _column(name, own, values))
+        written.append(filled[-1])
+    return None if filled and not any(value.strip() for value in filled) else "".join(written)
 
 
 def _column(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
