@@ -1,0 +1,117 @@
+"""Rows of text files, each with its line, so that a wrong line is named and costs no other."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from trainables.bad_samples import SampleError
+from trainables.json_list import is_lines, list_items
+from trainables.row import Row
+from trainables.stored_images import with_stored_images
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def read_jsonl(path: Path, label: str) -> Iterator[Row | SampleError]:
+    """Read a JSON object from each line that is not blank.
+
+    Args:
+        path: The file.
+        label: What messages call it.
+    """
+    offset = 0
+    with path.open("rb") as file:
+        # Binary lines end at "\n" alone: JSON allows a text to hold characters that str.splitlines ends at.
+        for number, line in enumerate(file, start=1):
+            content = line.removeprefix(_BOM) if number == 1 else line
+            if content.strip():
+                yield _json_line(content, f"{label}:{number}", path, offset + len(line) - len(content))
+            offset += len(line)
+
+
+def read_json(path: Path, label: str) -> Iterator[Row | SampleError]:
+    """Read the objects of a list, which is all of the file or the only list of objects in its one object.
+
+    A file of one object a line, which is JSON Lines by another name, is read as such.
+
+    Raises:
+        ValueError: The file is not JSON, or has no such list.
+    """
+    try:
+        text = path.read_bytes().removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{label}:{line}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    if is_lines(text):
+        yield from read_jsonl(path, label)
+        return
+    line, before = 1, 0
+    try:
+        for position, value in list_items(text):
+            line += text.count("\n", before, position)
+            before = position
+            yield _object(value, f"{label}:{line}", path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{label}:{error.lineno}: not JSON: {error.msg}") from None
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from None
+
+
+def read_csv(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | SampleError]:
+    """Read a table whose first line names the columns; an empty cell is None, all others are texts.
+
+    Raises:
+        ValueError: The columns have no names, or two have one.
+    """
+    # The default limit of 128 KiB refuses images in base64.
+    csv.field_size_limit(sys.maxsize)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        columns = next(reader, [])
+        for column in columns:
+            if not column.strip() or columns.count(column) > 1:
+                raise ValueError(f"{label}:1: columns need names of their own, got {column!r}")
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                yield SampleError(f"{label}:{line}", f"not CSV: {error}")
+                continue
+            if cells is None:
+                return
+            if cells:
+                yield _csv_row(columns, cells, f"{label}:{line}", path)
+
+
+def _json_line(content: bytes, where: str, path: Path, offset: int) -> Row | SampleError:
+    try:
+        value = json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        return SampleError(where, f"not UTF-8 text: {error.reason} at byte {error.start} of the line")
+    except json.JSONDecodeError as error:
+        return SampleError(where, f"not JSON: {error.msg}")
+    except ValueError as error:  # a number of thousands of digits
+        return SampleError(where, f"not JSON that can be read: {error}")
+    return _object(with_stored_images(value, path, offset, len(content)), where, path)
+
+
+def _object(value: Any, where: str, path: Path) -> Row | SampleError:
+    if not isinstance(value, dict):
+        return SampleError(where, f"expected an object with named values, got {type(value).__name__}")
+    return Row(where, value, path.parent)
+
+
+def _csv_row(columns: list[str], cells: list[str], where: str, path: Path) -> Row | SampleError:
+    if len(cells) != len(columns):
+        return SampleError(where, f"{len(cells)} cells in a table of {len(columns)} columns")
+    try:
+        "".join(cells).encode()
+    except UnicodeEncodeError:
+        return SampleError(where, "not UTF-8 text")
+    return Row(where, {name: cell or None for name, cell in zip(columns, cells, strict=True)}, path.parent)
