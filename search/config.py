@@ -17,7 +17,8 @@ from spaces.presets import POINT_PRESETS, preset_params
 from spaces.recipe import Schedule
 from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
-from trainables.tasks import FileTask, Task, resolve_tasks
+from trainables.source_task import SourceTask
+from trainables.tasks import Task, resolve_tasks
 
 
 def _whole_above_one(gpus: float) -> float:
@@ -181,10 +182,10 @@ class StudyConfig(Section):
         if both:
             raise ValueError(f"held_out: task {both[0]!r} is also listed as a target")
         for task in self.targets:
-            if task in self.tasks and self.tasks[task].train is None:
+            if task in self.tasks and "train" not in self.tasks[task].origins:
                 raise ValueError(f"tasks.{task}.train: a target needs training samples")
         for task in (*self.targets, *self.held_out):
-            if task in self.tasks and self.tasks[task].search is None:
+            if task in self.tasks and "search" not in self.tasks[task].origins:
                 raise ValueError(f"tasks.{task}.search: a target or held-out task needs samples to score")
         check_space(self.space)
         self._check_replay()
@@ -213,7 +214,7 @@ class StudyConfig(Section):
                 raise ValueError(
                     f"training.replay: task {task!r} is a target, whose samples are drawn anyway"
                 )
-            if task in self.tasks and self.tasks[task].train is None:
+            if task in self.tasks and "train" not in self.tasks[task].origins:
                 raise ValueError(f"tasks.{task}.train: a task of training.replay needs training samples")
 
     def _check_workers(self) -> None:
@@ -310,14 +311,7 @@ class StudyConfig(Section):
 
     def _resolved(self, names_of: Mapping[str, tuple[str, ...]]) -> dict[str, Task]:
         own = {
-            name: FileTask(
-                name=name,
-                metric=task.metric.spec,
-                decoding=task.decoding.spec,
-                train=task.train,
-                search=task.search,
-                confirm=task.confirm,
-            )
+            name: SourceTask(spec=task.spec(name), mirror=self.data.mirror)
             for name, task in self.tasks.items()
         }
         resolved: dict[str, Task] = {}

@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from search.config_types import Count, Distinct, NonNegative, Number, Positive, Section
 from spaces.nearest import did_you_mean
 from trainables.metrics import METRICS, Decoding, MetricSpec
-from trainables.task_spec import Format
+from trainables.samples import SPLITS, Split
+from trainables.task_spec import Format, Origin, TaskSpec
 
 
 def _metric(value: Any) -> Any:
@@ -65,6 +66,11 @@ class DivideConfig(Section):
     search: NonNegative = Field(0.1, description="Share of the samples, relative to the others.")
     confirm: NonNegative = Field(0.1, description="Share of the samples, relative to the others.")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Another seed divides otherwise.")
+
+    @property
+    def shares(self) -> dict[Split, float]:
+        """Split -> its share."""
+        return {"train": self.train, "search": self.search, "confirm": self.confirm}
 
 
 class AboutConfig(Section):
@@ -134,6 +140,42 @@ class TaskConfig(Section):
     )
     decoding: DecodingConfig = DecodingConfig()
     limit: Count | None = Field(None, description="Samples per split; null takes all.")
+
+    @property
+    def origins(self) -> dict[Split, Origin]:
+        """Where each split's rows lie; a source of which no split is named is divided between all three."""
+        named = {"train": self.train, "search": self.search, "confirm": self.confirm}
+        given = {split: named[split] for split in SPLITS if named[split] is not None}
+        if self.source is None:
+            return {split: Origin(source=str(path)) for split, path in given.items()}
+        parts = given or {split: None for split in SPLITS if self.divide.shares[split] > 0}
+        return {
+            split: Origin(
+                source=self.source, split=part, configuration=self.configuration, revision=self.revision
+            )
+            for split, part in parts.items()
+        }
+
+    def spec(self, name: str) -> TaskSpec:
+        """Return the definition as plain values, for a task of this name."""
+        return TaskSpec(
+            name=name,
+            origins=self.origins,
+            shares=self.divide.shares,
+            division_seed=self.divide.seed,
+            format=self.format,
+            columns={
+                field: (columns,) if isinstance(columns, str) else columns
+                for field, columns in self.columns.items()
+            },
+            only=self.only,
+            prompt=self.prompt,
+            answer=self.answer,
+            images=self.images,
+            metric=self.metric.spec,
+            decoding=self.decoding.spec,
+            limit=self.limit,
+        )
 
 
 class DataConfig(Section):

@@ -95,7 +95,13 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         SampleError: The row can't be read; the message says where it is.
         ValueError: The task's columns name a field that the format has not.
     """
-    name = detect_format(row, spec)
+    try:
+        name = detect_format(row, spec)
+    except SampleError:
+        # What this row lacks of the format of those before it says more.
+        if file_format is None:
+            raise
+        name = file_format
     if file_format is not None and name != file_format:
         raise SampleError(row.where, f"its format is {name}, and that of the rows before it is {file_format}")
     for field in spec.columns:

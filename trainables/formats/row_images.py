@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainables.formats.texts import shown
+from trainables.image_paths import image_path
 from trainables.images import image_size
 from trainables.samples import ImageSource
 
@@ -60,9 +61,9 @@ def _source(value: Any, folder: Path | None) -> ImageSource:
             return _decoded(value.partition(",")[2])
         if _BASE64.fullmatch(value):
             return _decoded(value)
-        if re.match(r"https?://", value):
+        if re.match(r"[a-z0-9+]+://", value):
             raise ValueError(f"images are not fetched: put {shown(value)} into a file and name its path")
-        return _file(value, folder)
+        return image_path(value, folder or Path.cwd())
     elif hasattr(value, "read"):
         return value
     raise ValueError(f"an image must be a path, a data URL, base64, or a file's content, got {shown(value)}")
@@ -73,10 +74,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:
         raise ValueError(f"its image is not base64: {error}") from None
-
-
-def _file(text: str, folder: Path | None) -> Path:
-    path = Path(text) if folder is None else folder / text
-    if not path.is_file():
-        raise ValueError(f"no such image: {path}")
-    return path

@@ -15,6 +15,7 @@ from search.study_file import dump_study, load_study, parse_study, resolve_paths
 from spaces.recipe import Recipe
 from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import SUBSETS
+from trainables.source_task import SourceTask
 
 
 def content(**changes: Any) -> dict[str, Any]:
@@ -186,7 +187,8 @@ class TestTasks:
     def test_own_task_goes_before_the_embedded_one(self) -> None:
         config = study(tasks={"digits": {"search": "mine.jsonl"}}, targets=["counting"], held_out=["digits"])
         task = config.resolved_tasks()["digits"]
-        assert task.search == "mine.jsonl"
+        assert isinstance(task, SourceTask)
+        assert task.spec.origins["search"].source == "mine.jsonl"
 
     @pytest.mark.parametrize(
         ("changes", "message"),

@@ -152,7 +152,10 @@ class TestReplay:
         ),
         (lambda s, d: s["tasks"]["old"].update(search=str(d / "gone.jsonl")), r"tasks\.old\.search: no such"),
         (lambda s, d: (d / "old.jsonl").write_text(""), r"tasks\.old\.search: .*old\.jsonl holds no sample"),
-        (lambda s, d: (d / "old.jsonl").write_text("{}\n"), r"old\.jsonl:1: 'prompt' must be"),
+        (
+            lambda s, d: (d / "old.jsonl").write_text("{}\n"),
+            r"old\.jsonl:1: its columns, none, are those of no format",
+        ),
         (lambda s, d: (d / "old.jsonl").write_text("nonsense\n"), r"old\.jsonl:1: not JSON"),
         (lambda s, d: s.update(held_out=["compare_number"]), "did you mean 'compare_numbers'"),
     ],

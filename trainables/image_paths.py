@@ -1,0 +1,24 @@
+"""Paths of images as data files write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def image_path(text: str, root: Path) -> Path:
+    """Return the file that a path in a data file means.
+
+    Args:
+        text: As the data file writes it.
+        root: Folder that it is relative to, and that it may not leave: what data files say decides which
+            files are read, and they may come from anywhere.
+
+    Raises:
+        ValueError: It leaves the folder, or there is no such file.
+    """
+    path = root / text
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"image {text} lies outside of {root}; `images` can name a folder that holds it")
+    if not path.is_file():
+        raise ValueError(f"no such image: {path}")
+    return path

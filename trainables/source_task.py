@@ -1,0 +1,147 @@
+"""Tasks whose samples come from files and data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trainables.bad_samples import SampleError
+from trainables.division import part_of
+from trainables.formats import detect_format, to_samples
+from trainables.metrics import Decoding, MetricSpec
+from trainables.row_filter import is_wanted
+from trainables.rows import read_rows
+from trainables.samples import Sample, Split
+from trainables.task_spec import Format, TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceTask:
+    """A task of files or data sets.
+
+    Attributes:
+        spec: Where its rows lie, and what they mean.
+        mirror: Folder of copies of hub data sets, `<owner>/<name>/`.
+    """
+
+    spec: TaskSpec
+    mirror: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.spec.name
+
+    @property
+    def metric(self) -> MetricSpec:
+        """How an answer is scored."""
+        return self.spec.metric
+
+    @property
+    def decoding(self) -> Decoding:
+        """How answers are written, where the metric needs it."""
+        return self.spec.decoding
+
+    def load(
+        self, split: Split, limit: int | None = None, bad: list[SampleError] | None = None
+    ) -> list[Sample]:
+        """Read a split's first `limit` samples, or all of them; no row after the last one is read.
+
+        Args:
+            split: The split.
+            limit: Samples at most, besides the task's own limit.
+            bad: Takes the errors of samples that can't be used, which are left out; without it the first
+                one is raised.
+
+        Raises:
+            SampleError: A sample can't be used.
+            ValueError: The split has no origin, which can't be read, or is empty.
+        """
+        key = f"tasks.{self.name}.{split}"
+        if split not in self.spec.origins:
+            raise ValueError(f"tasks.{self.name}: no source for the split {split!r}")
+        most = min((each for each in (limit, self.spec.limit) if each is not None), default=None)
+        samples: list[Sample] = []
+        left_out = 0
+        try:
+            for item in self._samples(split):
+                if isinstance(item, SampleError):
+                    if bad is None:
+                        raise item
+                    bad.append(item)
+                    left_out += 1
+                else:
+                    samples.append(item)
+                if len(samples) == most:
+                    break
+        except SampleError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+        if not samples:
+            raise ValueError(f"{key}: {self._emptiness(split, left_out)}")
+        return samples
+
+    def _samples(self, split: Split) -> Iterator[Sample | SampleError]:
+        """Yield a split's samples, and the errors of all rows of its origin."""
+        shares = self._shares(split)
+        labels: dict[str, str] = {}
+        for sample in self._undivided(split):
+            if isinstance(sample, SampleError):
+                yield sample
+                continue
+            if sample.id in labels:
+                yield SampleError(sample.label, f"the id {sample.id!r} is also that of {labels[sample.id]}")
+                continue
+            labels[sample.id] = sample.label
+            try:
+                part = part_of(sample, shares, self.spec.division_seed) if len(shares) > 1 else split
+            except SampleError as error:
+                yield error
+                continue
+            if part == split:
+                yield sample
+
+    def _undivided(self, split: Split) -> Iterator[Sample | SampleError]:
+        """Yield all samples of a split's origin, and its errors."""
+        spec = self.spec
+        known: Format | None = None
+        mirror = None if self.mirror is None else Path(self.mirror)
+        for number, row in enumerate(read_rows(spec.origins[split], mirror), start=1):
+            if isinstance(row, SampleError):
+                yield row
+                continue
+            try:
+                if is_wanted(row.values, spec.only, row.where):
+                    known = known or detect_format(row, spec)
+                    yield from with_ids(to_samples(row, spec, split, known), f"{split}-{number}")
+            except SampleError as error:
+                yield error
+
+    def _shares(self, split: Split) -> dict[Split, float]:
+        """Return the shares of the splits that an origin is divided between."""
+        origin = self.spec.origins[split]
+        return {
+            each: self.spec.shares.get(each, 0.0)
+            for each, other in self.spec.origins.items()
+            if other == origin
+        }
+
+    def _emptiness(self, split: Split, left_out: int) -> str:
+        source = self.spec.origins[split].source
+        if left_out:
+            return f"{source} holds no sample that can be used; {left_out} can't"
+        if len(self._shares(split)) > 1:
+            return f"{source} holds no sample that falls to this split"
+        return f"{source} holds no sample"
+
+
+def with_ids(samples: list[Sample], default: str) -> list[Sample]:
+    """Return a row's samples, those without an id with the default one; several are numbered."""
+    if len(samples) == 1:
+        return [sample if sample.id else replace(sample, id=default) for sample in samples]
+    return [
+        sample if sample.id else replace(sample, id=f"{default}.{number}")
+        for number, sample in enumerate(samples, start=1)
+    ]
