@@ -26,7 +26,10 @@ def base_key(
     """
     parts = [model_fingerprint, setup.dtype, str(setup.eval_batch_size), *environment]
     parts += ["with predictions"] if predictions else []
-    parts += [f"{task.name} {task.metric} {task.decoding} {fingerprint(task.search)}" for task in setup.tasks]
+    parts += [
+        f"{task.name} {task.metric} {task.decoding} {task.harness} {fingerprint(task.search)}"
+        for task in setup.tasks
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -102,6 +102,11 @@ class Encoder:
         return cls(load_processor(path), context_length(load_config(path)))
 
     @property
+    def processor(self) -> Any:
+        """The processor, or a text model's tokenizer."""
+        return self._processor
+
+    @property
     def tokenizer(self) -> Any:
         """The tokenizer inside the processor."""
         return self._tokenizer

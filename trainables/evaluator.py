@@ -12,8 +12,10 @@ from trainables.drift import kl_divergence
 from trainables.evaluate import evaluate_task
 from trainables.evaluation import Evaluation
 from trainables.jobs import TaskData, WorkerSetup
+from trainables.lm_eval_scoring import LmEvalScorer
 from trainables.lockstep import Lockstep
 from trainables.parallel import Share
+from trainables.samples import Sample
 
 
 class Evaluator:
@@ -39,9 +41,14 @@ class Evaluator:
         self._lockstep: dict[str, Lockstep] = {}
         if share.sharded:
             self._lockstep = {
-                task.name: Lockstep.of(task.search, size, setup.eval_batch_size, encoder)
+                task.name: Lockstep.of(self._passed(task), size, setup.eval_batch_size, encoder)
                 for task in setup.tasks
             }
+        self._scorers = {
+            task.name: LmEvalScorer(task.harness, task.search, model, encoder, share, setup.eval_batch_size)
+            for task in setup.tasks
+            if task.harness is not None
+        }
         self._base_log_probs: Mapping[str, Sequence[Tensor]] | None = None
 
     def evaluate_base(self, *, predictions: bool = False) -> dict[str, Evaluation]:
@@ -91,18 +98,22 @@ class Evaluator:
         evaluations: dict[str, Evaluation] = {}
         log_probs: dict[str, Sequence[Tensor]] = {}
         for task in self._setup.tasks:
+            scorer = self._scorers.get(task.name)
+            own = self._passed(task)[self._share.rank :: self._share.size]
             output = evaluate_task(
                 self._model,
                 self._tokenizer,
-                self._samples[task.name],
-                samples=task.search[self._share.rank :: self._share.size],
+                self._samples[task.name][: len(own)],
+                samples=own,
                 metric=task.metric,
                 decoding=task.decoding,
                 batch_size=self._setup.eval_batch_size,
                 keep=self._own_drift_samples(task),
-                predict=predictions,
+                predict=predictions and scorer is None,
                 lockstep=self._lockstep.get(task.name),
             )
+            if scorer is not None:
+                output = scorer.score(output.log_probs)
             evaluations[task.name] = Evaluation(
                 task=task.name,
                 scores=self._gather(output.scores, len(task.search)),
@@ -111,6 +122,10 @@ class Evaluator:
             )
             log_probs[task.name] = output.log_probs
         return evaluations, log_probs
+
+    def _passed(self, task: TaskData) -> Sequence[Sample]:
+        """Return the samples that go through the model here: where lm-eval scores, those that drift needs."""
+        return task.search if task.harness is None else task.search[: self._setup.drift_samples]
 
     def _own_drift_samples(self, task: TaskData) -> int:
         """Return how many of the task's first `drift_samples` fall to this rank."""

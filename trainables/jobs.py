@@ -11,6 +11,7 @@ from spaces.recipe import Recipe
 from spaces.role_map import RoleMap
 from trainables.checkpoint import Pointer
 from trainables.evaluation import Evaluation
+from trainables.lm_eval_task import LmEvalTask
 from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
 from trainables.points import TrainedWeights
 from trainables.samples import Sample
@@ -27,6 +28,7 @@ class TaskData:
         train: Training samples; empty for a held-out task.
         search: Samples that trials are scored on; empty for what is only mixed in.
         decoding: How answers are written, where the metric needs it.
+        harness: The task of lm-eval that gives the scores; None scores the search samples by `metric`.
     """
 
     name: str
@@ -35,6 +37,7 @@ class TaskData:
     train: tuple[Sample, ...]
     search: tuple[Sample, ...]
     decoding: Decoding = DEFAULT_DECODING
+    harness: LmEvalTask | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
