@@ -175,6 +175,7 @@ class TaskConfig(Section):
             metric=self.metric.spec,
             decoding=self.decoding.spec,
             limit=self.limit,
+            needs=self.about.needs if self.about else None,
         )
 
 

@@ -67,9 +67,10 @@ class SourceTask:
         try:
             for item in self._samples(split):
                 if isinstance(item, SampleError):
+                    error = SampleError(item.label, self._with_needs(item.reason))
                     if bad is None:
-                        raise item
-                    bad.append(item)
+                        raise error
+                    bad.append(error)
                     left_out += 1
                 else:
                     samples.append(item)
@@ -78,7 +79,7 @@ class SourceTask:
         except SampleError:
             raise
         except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
+            raise ValueError(f"{key}: {self._with_needs(str(error))}") from None
         if not samples:
             raise ValueError(f"{key}: {self._emptiness(split, left_out)}")
         return samples
@@ -128,10 +129,13 @@ class SourceTask:
             if other == origin
         }
 
+    def _with_needs(self, reason: str) -> str:
+        return f"{reason}; the task needs {self.spec.needs}" if self.spec.needs else reason
+
     def _emptiness(self, split: Split, left_out: int) -> str:
         source = self.spec.origins[split].source
         if left_out:
-            return f"{source} holds no sample that can be used; {left_out} can't"
+            return self._with_needs(f"{source} holds no sample that can be used; {left_out} can't")
         if len(self._shares(split)) > 1:
             return f"{source} holds no sample that falls to this split"
         return f"{source} holds no sample"

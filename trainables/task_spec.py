@@ -49,6 +49,7 @@ class TaskSpec:
         metric: How an answer is scored.
         decoding: How answers are written, where the metric needs it.
         limit: Samples per split; None takes all.
+        needs: What must be supplied before the rows can be read, for errors; None where nothing must.
     """
 
     name: str
@@ -64,3 +65,4 @@ class TaskSpec:
     metric: MetricSpec = EXACT_MATCH
     decoding: Decoding = DEFAULT_DECODING
     limit: int | None = None
+    needs: str | None = None

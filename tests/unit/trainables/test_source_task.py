@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from trainables.bad_samples import SampleError
-from trainables.samples import SPLITS
+from trainables.samples import IMAGE_MARK, SPLITS
 from trainables.source_task import SourceTask
 from trainables.task_spec import Origin, TaskSpec
 
-WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(str.strip)
+# `<image>` marks an image, and there is none.
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda text: text.strip() and IMAGE_MARK not in text
+)
 
 
 LACKS = "no column 'completion', which the format prompt_completion needs"
@@ -268,3 +271,24 @@ def test_several_samples_of_a_row_are_numbered(tmp_path: Path) -> None:
     origin = Origin(source=write(tmp_path / "a.jsonl", [{"messages": messages, "image": "a.png"}] * 2))
     own = SourceTask(spec=TaskSpec(name="birds", origins={"train": origin}))
     assert [sample.id for sample in own.load("train")] == ["train-1.1", "train-1.2", "train-2.1", "train-2.2"]
+
+
+class TestNeeds:
+    """What a task needs is told where it is missing."""
+
+    NEEDS = "its pictures"
+
+    def test_a_bad_sample(self, file: Path) -> None:
+        file.write_text('{"question": "Where?", "answer": "here"}\n')
+        needy = task(file, columns={"images": ("image",)}, needs=self.NEEDS)
+        with pytest.raises(SampleError, match=f"no column 'image'.*; the task needs {self.NEEDS}$"):
+            needy.load("search")
+        bad: list[SampleError] = []
+        with pytest.raises(ValueError, match=f"1 can't; the task needs {self.NEEDS}$"):
+            needy.load("search", bad=bad)
+        assert [error.label for error in bad] == [f"{file}:1"]
+        assert bad[0].reason.endswith(f"; the task needs {self.NEEDS}")
+
+    def test_a_missing_file(self, file: Path) -> None:
+        with pytest.raises(ValueError, match=f"no such file: .*; the task needs {self.NEEDS}$"):
+            task(file, needs=self.NEEDS).load("search")
