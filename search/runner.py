@@ -18,6 +18,7 @@ from search.autoscaler import cluster_nodes
 from search.base import base_key, cached_base
 from search.cluster import connected
 from search.config import StudyConfig
+from search.encoding import encode_once, for_workers
 from search.handover import StudyFolder, write_results
 from search.leased_jobs import run_jobs
 from search.objective import Objective
@@ -84,9 +85,10 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
             nodes, grows = cluster_nodes()
             placement = place_study(prepared.config, prepared.outline, nodes)
             prepared = with_evaluation_that_fits(prepared, placement)
+            status.stop()
+            prepared = encode_once(prepared, console)
             folder = StudyFolder(prepared.config.folder.absolute())
             _make_anew(folder.root)
-            status.stop()
             for warning in placement.warnings:
                 console.print(f"warning: {warning}")
             return _run_recorded(prepared, folder, placement, console, grows=grows)
@@ -163,7 +165,7 @@ def _search(
     config = prepared.config
     shape = placement.smallest_shape
     pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
-        prepared.setup,
+        for_workers(prepared.setup),
         placement.nodes,
         str(folder.ray),
         config.resources.max_failures,

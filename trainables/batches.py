@@ -86,7 +86,7 @@ def micro_batches(
 
     Samples with an image and samples without pass apart, and all processes make the same passes, as
     collective operations demand: one that has no sample left runs along with another's, whose answer counts
-    nowhere.
+    nowhere. A pass takes samples of similar length, so that little is padded.
 
     Args:
         samples: The global batch; the same in every process.
@@ -95,7 +95,9 @@ def micro_batches(
         pad_token_id: Fills `input_ids` beyond a sample's end.
     """
     for with_image in (True, False):
-        alike = [sample for sample in samples if bool(sample.extras) == with_image]
+        alike = sorted(
+            (sample for sample in samples if bool(sample.extras) == with_image), key=lambda each: each.length
+        )
         longest = math.ceil(len(alike) / share.size)  # the first process's share
         own = alike[share.rank :: share.size]
         for start in range(0, longest, size or max(longest, 1)):

@@ -22,6 +22,7 @@ from trainables.generation import generated_answers, token_limits
 from trainables.likelihood import choice_log_probs
 from trainables.lockstep import Lockstep, passes
 from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
+from trainables.sample_sets import Picked
 from trainables.samples import Sample
 
 
@@ -119,9 +120,9 @@ class _Run:
         device = next(self.model.parameters()).device
         exact = [False] * len(self.encoded)
         log_probs: dict[int, Tensor] = {}
-        for rows, chosen in passes(self.encoded, self.batch_size, self.lockstep):
-            if not all_samples and self.lockstep is None and all(row >= keep for row in rows):
-                continue
+        all_samples |= self.lockstep is not None
+        encoded = self.encoded if all_samples else Picked(self.encoded, range(min(keep, len(self.encoded))))
+        for rows, chosen in passes(encoded, self.batch_size, self.lockstep):
             batch = collate(chosen, pad_token_id(self.tokenizer)).to(device)
             logits = self.model(**batch.inputs, use_cache=False).logits
             if not rows:
@@ -160,7 +161,7 @@ class _Run:
 
     def written(self, rows: Sequence[int]) -> list[str]:
         """Return what the model writes for some samples, without white space around it."""
-        encoded = [self.encoded[row] for row in rows]
+        encoded = Picked(self.encoded, rows)
         samples = [self.samples[row] for row in rows]
         answers = generated_answers(
             self.model,

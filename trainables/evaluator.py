@@ -15,6 +15,7 @@ from trainables.jobs import TaskData, WorkerSetup
 from trainables.lm_eval_scoring import LmEvalScorer
 from trainables.lockstep import Lockstep
 from trainables.parallel import Share
+from trainables.sample_sets import load_samples
 from trainables.samples import Sample
 
 
@@ -34,14 +35,11 @@ class Evaluator:
         self._tokenizer = encoder.tokenizer
         self._share = share
         # Each rank scores every size-th sample; `_gather` puts them back in order.
-        rank, size = share.rank, share.size
-        self._samples: dict[str, Sequence[EncodedSample]] = {
-            task.name: [encoder.encode(sample) for sample in task.search[rank::size]] for task in setup.tasks
-        }
+        self._samples = {task.name: self._own_samples(task, encoder) for task in setup.tasks}
         self._lockstep: dict[str, Lockstep] = {}
         if share.sharded:
             self._lockstep = {
-                task.name: Lockstep.of(self._passed(task), size, setup.eval_batch_size, encoder)
+                task.name: Lockstep.of(self._passed(task), share.size, setup.eval_batch_size, encoder)
                 for task in setup.tasks
             }
         self._scorers = {
@@ -50,6 +48,12 @@ class Evaluator:
             if task.harness is not None
         }
         self._base_log_probs: Mapping[str, Sequence[Tensor]] | None = None
+
+    def _own_samples(self, task: TaskData, encoder: Encoder) -> Sequence[EncodedSample]:
+        own = slice(self._share.rank, None, self._share.size)
+        if (folder := self._setup.encoded.get(f"{task.name}/search")) is None:
+            return load_samples(None, task.search[own], encoder)
+        return load_samples(folder, task.search, encoder)[own]
 
     def evaluate_base(self, *, predictions: bool = False) -> dict[str, Evaluation]:
         """Evaluate the model, which must be the base, and keep what drift is measured from.

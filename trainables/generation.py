@@ -15,6 +15,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 from trainables.collate import EncodedSample, pad_token_id, stack_extras
 from trainables.lockstep import Lockstep, passes
 from trainables.metrics import Decoding
+from trainables.sample_sets import outlines_of
 from trainables.samples import Sample
 
 # Tokens that a model may write beyond the length of the longest reference answer.
@@ -35,7 +36,7 @@ def token_limits(
     if decoding.max_new_tokens is not None:
         return [decoding.max_new_tokens] * len(samples)
     limits = []
-    for own, sample in zip(encoded, samples, strict=True):
+    for own, sample in zip(outlines_of(encoded), samples, strict=True):
         others = {text for text in sample.accepted if text != sample.answer}
         lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in others]
         limits.append(max([own.answer_length, *lengths]) + SURPLUS)
@@ -66,7 +67,7 @@ def generated_answers(
     """
     device = next(model.parameters()).device
     if limits is None:
-        limits = [sample.answer_length + SURPLUS for sample in samples]
+        limits = [sample.answer_length + SURPLUS for sample in outlines_of(samples)]
     answers = [""] * len(samples)
     for rows, chosen in passes(samples, batch_size, lockstep):
         inputs = {name: tensor.to(device) for name, tensor in left_padded(chosen, tokenizer).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from spaces.points import Point
 from spaces.recipe import Recipe
@@ -15,6 +15,9 @@ from trainables.lm_eval_task import LmEvalTask
 from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
 from trainables.points import TrainedWeights
 from trainables.samples import Sample
+
+REPLAY: Final = "training.replay"
+"""Stands for the samples of all tasks of replay where a split has its `<task>/<split>`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class WorkerSetup:
         threads: CPU threads per worker.
         replay: Samples that a recipe's `replay_ratio` of each batch is drawn from.
         roles: The user's role map of the model's parameters, if any.
+        encoded: `<task>/<split>` or `REPLAY` -> folder of its encoded samples; a worker encodes the others.
     """
 
     model: str
@@ -63,6 +67,7 @@ class WorkerSetup:
     threads: int
     replay: tuple[Sample, ...] = ()
     roles: RoleMap | None = None
+    encoded: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

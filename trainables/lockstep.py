@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trainables.collate import EncodedSample, Encoder
+from trainables.sample_sets import batches_of, outlines_of
 from trainables.samples import Sample
 
 
@@ -75,14 +76,14 @@ def passes(
         batch_size: Samples per pass.
         lockstep: What all processes do alike; None where each goes its own way.
     """
-    order = sorted(range(len(samples)), key=lambda row: samples[row].length)
+    outlines = outlines_of(samples)
+    order = sorted(range(len(samples)), key=lambda row: outlines[row].length)
     if lockstep is None:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield rows, [samples[row] for row in rows]
+        rows = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        yield from zip(rows, batches_of(samples, rows), strict=True)
         return
     for kind in lockstep.kinds:
-        own = [row for row in order if bool(samples[row].extras) == kind.with_image]
-        for number in range(kind.passes):
-            rows = own[number * batch_size : (number + 1) * batch_size]
-            yield rows, [samples[row] for row in rows] or [kind.filler]
+        own = [row for row in order if bool(outlines[row].extras) == kind.with_image]
+        rows = [own[number * batch_size : (number + 1) * batch_size] for number in range(kind.passes)]
+        for each, chosen in zip(rows, batches_of(samples, rows), strict=True):
+            yield each, chosen or [kind.filler]

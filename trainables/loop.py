@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from trainables.manifest import TrainableManifest
 from trainables.optimizer import MasterAdamW
 from trainables.parallel import Share
 from trainables.passes import Passes
+from trainables.sample_sets import Chain, batches_of
 from trainables.slices import live_tensors
 
 
@@ -112,7 +114,6 @@ def fine_tune(
     """
     share = share or Share()
     order = DataOrder.of(recipe, len(data), len(replay), seed)
-    pool = (*data, *replay)
     optimizer = _optimizer_of(model, manifest, recipe, base)
     start = 0
     if resume is not None:
@@ -129,29 +130,28 @@ def fine_tune(
     )
     losses: list[Tensor] = []
     started_at, began = time.time(), time.perf_counter()
-    for step in range(start, recipe.steps):
-        samples = [pool[i] for i in order.batch(step)]
-        tokens = sum(sample.taught_length for sample in samples)
-        losses.append(
-            passes.accumulate(
-                step, list(micro_batches(samples, share, micro_batch_size, pad_token_id)), tokens
+    steps = range(start, min(recipe.steps, rungs[-1]))
+    with closing(batches_of(Chain((data, replay)), map(order.batch, steps))) as batches:
+        for step, samples in zip(steps, batches, strict=True):
+            tokens = sum(sample.taught_length for sample in samples)
+            losses.append(
+                passes.accumulate(
+                    step, list(micro_batches(samples, share, micro_batch_size, pad_token_id)), tokens
+                )
             )
-        )
-        optimizer.step(learning_rate_at(step, recipe))
-        if step + 1 in rungs:
-            values = _finite(losses, step + 1)
-            seconds = time.perf_counter() - began
-            yield Progress(
-                step=step + 1,
-                losses=values,
-                seconds=seconds,
-                started_at=started_at,
-                state={"step": torch.tensor(step + 1), **optimizer.state()},
-            )
-            losses.clear()
-            began = time.perf_counter()
-        if step + 1 == rungs[-1]:
-            return
+            optimizer.step(learning_rate_at(step, recipe))
+            if step + 1 in rungs:
+                values = _finite(losses, step + 1)
+                seconds = time.perf_counter() - began
+                yield Progress(
+                    step=step + 1,
+                    losses=values,
+                    seconds=seconds,
+                    started_at=started_at,
+                    state={"step": torch.tensor(step + 1), **optimizer.state()},
+                )
+                losses.clear()
+                began = time.perf_counter()
 
 
 def _optimizer_of(

@@ -24,7 +24,7 @@ from trainables.checkpoint import (
 from trainables.collate import Encoder, pad_token_id
 from trainables.evaluator import Evaluator
 from trainables.flops import TrainingFlops, flops_of_steps
-from trainables.jobs import EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
+from trainables.jobs import REPLAY, EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import TrainableManifest, build_manifest
 from trainables.model import load_model
@@ -32,6 +32,7 @@ from trainables.parallel import Share, load_sharded
 from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
 from trainables.restore import borrowed
 from trainables.rung_files import RungFiles
+from trainables.sample_sets import Chain, load_samples, outlines_of
 from trainables.slices import live_tensors
 from trainables.trained import trained_manifest
 
@@ -66,10 +67,12 @@ class Workbench:
             self.model = load_model(setup.model, dtype=dtype, device=self._device, roles=setup.roles)
         encoder = Encoder.load(setup.model)
         self._tokenizer = encoder.tokenizer
-        self._train = [
-            encoder.encode(sample) for task in setup.tasks if task.role == "target" for sample in task.train
-        ]
-        self._replay = [encoder.encode(sample) for sample in setup.replay]
+        self._train = Chain(
+            load_samples(setup.encoded.get(f"{task.name}/train"), task.train, encoder)
+            for task in setup.tasks
+            if task.role == "target"
+        )
+        self._replay = load_samples(setup.encoded.get(REPLAY), setup.replay, encoder)
         self.evaluator = Evaluator(setup, self.model, encoder, self._share)
 
     def run(self, job: Job) -> Iterator[Report]:
@@ -211,7 +214,7 @@ class Workbench:
         config = self.model.config.to_dict()
         flops = TrainingFlops(everything, manifest, config, recomputed=job.activation_checkpointing)
         order = DataOrder.of(job.recipe, len(self._train), len(self._replay), job.seed)
-        data = (*self._train, *self._replay)
+        data = outlines_of(Chain((self._train, self._replay)))
         return lambda steps: flops_of_steps(flops, steps, data, order)
 
     def _load_or_restart(self, pointer: Pointer | None) -> Mapping[str, Tensor] | None:
