@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,13 +11,13 @@ from search.config_types import Count, Name, Names, NonNegative, Number, Positiv
 from search.points_config import PointsConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
 from search.task_config import DataConfig, TaskConfig
+from search.task_resolution import resolve
 from spaces.own_roles import own_role_map
 from spaces.presets import POINT_PRESETS, preset_params
 from spaces.recipe import Schedule
 from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
-from trainables.source_task import SourceTask
-from trainables.tasks import Task, resolve_tasks
+from trainables.tasks import Task
 
 
 def _whole_above_one(gpus: float) -> float:
@@ -181,14 +180,9 @@ class StudyConfig(Section):
         both = [task for task in self.targets if task in self.held_out]
         if both:
             raise ValueError(f"held_out: task {both[0]!r} is also listed as a target")
-        for task in self.targets:
-            if task in self.tasks and "train" not in self.tasks[task].origins:
-                raise ValueError(f"tasks.{task}.train: a target needs training samples")
-        for task in (*self.targets, *self.held_out):
-            if task in self.tasks and "search" not in self.tasks[task].origins:
-                raise ValueError(f"tasks.{task}.search: a target or held-out task needs samples to score")
         check_space(self.space)
         self._check_replay()
+        self.check_tasks()
         if self.search.pruning and self.search.pruning.first_rung > self.training.steps:
             raise ValueError(
                 f"search.pruning.first_rung: {self.search.pruning.first_rung} is beyond "
@@ -214,8 +208,24 @@ class StudyConfig(Section):
                 raise ValueError(
                     f"training.replay: task {task!r} is a target, whose samples are drawn anyway"
                 )
-            if task in self.tasks and "train" not in self.tasks[task].origins:
-                raise ValueError(f"tasks.{task}.train: a task of training.replay needs training samples")
+
+    def check_tasks(self) -> None:
+        """Check that the tasks have the splits that the study needs, as far as they are defined here.
+
+        Raises:
+            ValueError: One has not; the message names its key.
+        """
+        scored = (*self.targets, *self.held_out)
+        for names, split, needs in (
+            (self.targets, "train", "a target needs training samples"),
+            (scored, "search", "a target or held-out task needs samples to score"),
+            (self.training.replay or (), "train", "a task of training.replay needs training samples"),
+        ):
+            for name in names:
+                task = self.tasks.get(name)
+                # What a card adds is not known yet.
+                if task is not None and task.card is None and split not in task.origins:
+                    raise ValueError(f"tasks.{name}.{split}: {needs}")
 
     def _check_workers(self) -> None:
         workers = self.resources.workers_per_trial
@@ -293,13 +303,22 @@ class StudyConfig(Section):
             return {}
         return preset_params(self.recipe_space(), self.search.preset_learning_rate)
 
+    @property
+    def task_names(self) -> dict[str, tuple[str, ...]]:
+        """Key that names tasks -> their names."""
+        return {
+            "targets": self.targets,
+            "held_out": self.held_out,
+            "training.replay": self.training.replay or (),
+        }
+
     def resolved_tasks(self) -> dict[str, Task]:
         """Return every target and held-out task by name, targets first.
 
         Raises:
-            ValueError: A name is neither defined in the study file nor embedded; one line that names the key.
+            ValueError: A name is unknown or its definition wrong; one line that names the key or file.
         """
-        return self._resolved({"targets": self.targets, "held_out": self.held_out})
+        return self._resolved("targets", "held_out")
 
     def replay_tasks(self) -> dict[str, Task]:
         """Return the tasks whose training samples are replayed, by name.
@@ -307,17 +326,7 @@ class StudyConfig(Section):
         Raises:
             ValueError: As for `resolved_tasks`.
         """
-        return self._resolved({"training.replay": self.training.replay or ()})
+        return self._resolved("training.replay")
 
-    def _resolved(self, names_of: Mapping[str, tuple[str, ...]]) -> dict[str, Task]:
-        own = {
-            name: SourceTask(spec=task.spec(name), mirror=self.data.mirror)
-            for name, task in self.tasks.items()
-        }
-        resolved: dict[str, Task] = {}
-        for key, names in names_of.items():
-            try:
-                resolved |= resolve_tasks(names, own)
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from None
-        return resolved
+    def _resolved(self, *keys: str) -> dict[str, Task]:
+        return resolve({key: self.task_names[key] for key in keys}, self.tasks, self.data)

@@ -141,6 +141,21 @@ class TaskConfig(Section):
     decoding: DecodingConfig = DecodingConfig()
     limit: Count | None = Field(None, description="Samples per split; null takes all.")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> TaskConfig:
+        # What a card adds is not known yet.
+        if self.card is not None:
+            return self
+        if self.source is None:
+            for key in ("configuration", "revision"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: only a data set under `source` has one")
+        origins = self.origins
+        for split, origin in origins.items():
+            if list(origins.values()).count(origin) > 1 and not self.divide.shares[split]:
+                raise ValueError(f"divide.{split}: a share of 0 leaves the split nothing of {origin.source}")
+        return self
+
     @property
     def origins(self) -> dict[Split, Origin]:
         """Where each split's rows lie; a source of which no split is named is divided between all three."""

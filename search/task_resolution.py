@@ -1,0 +1,154 @@
+"""From the names of tasks to the tasks: own definitions, a folder of them, cards, and the embedded ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from search.task_config import DataConfig, TaskConfig
+from search.user_input import parse_section, read_mapping
+from spaces.nearest import did_you_mean
+from trainables import tiny
+from trainables.rows import FILE_TYPES
+from trainables.samples import SPLITS
+from trainables.source_task import SourceTask
+from trainables.tasks import EmbeddedTask, Task
+
+CARDS: Final = Path(__file__).parent / "cards"
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def resolve(
+    names_of: Mapping[str, tuple[str, ...]], own: Mapping[str, TaskConfig], data: DataConfig
+) -> dict[str, Task]:
+    """Return tasks by name, in the order of their names.
+
+    Args:
+        names_of: Key of the study file that names tasks -> their names.
+        own: The study file's own definitions.
+        data: Where others lie.
+
+    Raises:
+        ValueError: A name is unknown, or its definition is wrong; one line that names the key or the file.
+    """
+    defined = definitions(names_of, own, data)
+    return {
+        name: SourceTask(spec=defined[name].spec(name), mirror=data.mirror)
+        if name in defined
+        else EmbeddedTask(name=name)
+        for names in names_of.values()
+        for name in names
+    }
+
+
+def definitions(
+    names_of: Mapping[str, tuple[str, ...]], own: Mapping[str, TaskConfig], data: DataConfig
+) -> dict[str, TaskConfig]:
+    """Return the whole definitions of the tasks that have one, by name; embedded tasks have none.
+
+    Raises:
+        ValueError: As for `resolve`.
+    """
+    folders = ([] if data.tasks is None else [_existing(Path(data.tasks))]) + [CARDS]
+    found: dict[str, TaskConfig] = {}
+    for key, names in names_of.items():
+        for name in names:
+            if name in own:
+                found[name] = whole(name, own[name])
+            elif (path := _file_of(name, folders)) is not None:
+                found[name] = _read(path)
+            elif name not in tiny.TASKS:
+                known = {*own, *tiny.TASKS, *(path.stem for each in folders for path in each.glob("*.yaml"))}
+                raise ValueError(f"{key}: unknown task {name!r}: {did_you_mean(name, known)}")
+    return found
+
+
+def whole(name: str, task: TaskConfig, folder: Path | None = None) -> TaskConfig:
+    """Return a definition with all that it takes from its card, and its own paths made absolute.
+
+    Args:
+        name: Name of the task.
+        task: As it was written.
+        folder: What the paths in it are relative to; None leaves them.
+
+    Raises:
+        ValueError: There is no such card, or the two don't fit together.
+    """
+    own = task.model_fields_set
+    if task.card is not None:
+        path = _file_of(task.card, [CARDS])
+        if path is None:
+            near = did_you_mean(task.card, [card.stem for card in CARDS.glob("*.yaml")])
+            raise ValueError(f"tasks.{name}.card: unknown card {task.card!r}: {near}")
+        values = _merged(_stated(_read(path)), _stated(task))
+        task = parse_section(TaskConfig, {**values, "card": None}, f"tasks.{name}")
+    return task if folder is None else _with_absolute_paths(task, own, folder)
+
+
+def _task(name: str, definition: TaskConfig | None, data: DataConfig) -> Task:
+    if definition is None:
+        return EmbeddedTask(name=name)
+    return SourceTask(spec=definition.spec(name), mirror=data.mirror)
+
+
+def _read(path: Path) -> TaskConfig:
+    """Read a definition from a file of its own."""
+    task = parse_section(TaskConfig, read_mapping(path, "task file"), str(path))
+    return whole(path.stem, task, path.parent)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ValueError(f"data.tasks: no such folder: {folder}")
+    return folder
+
+
+def _file_of(name: str, folders: list[Path]) -> Path | None:
+    """Return the first folder's file of this name."""
+    paths = (folder / f"{name}.yaml" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _stated(task: TaskConfig) -> dict[str, Any]:
+    """Return what a definition states itself, as plain values."""
+    return task.model_dump(mode="json", exclude_unset=True)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section with another's keys in place of its own; sections inside are merged key by key.
+
+    A metric is replaced as a whole: another one has other options.
+    """
+    merged = dict(base)
+    for key, value in own.items():
+        # Another metric has other options.
+        if (
+            isinstance(value, dict)
+            and isinstance(base.get(key), dict)
+            and not (key == "metric" and "name" in value)
+        ):
+            merged[key] = _merged(base[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _with_absolute_paths(task: TaskConfig, keys: set[str], folder: Path) -> TaskConfig:
+    """Return a definition with the paths under some of its keys made absolute."""
+    paths = {"source", "images"} if task.source is not None else {"images", *SPLITS}
+    updates = {}
+    for key in paths & keys:
+        path = getattr(task, key)
+        if path is not None and not (key == "source" and _is_hub_id(path, folder)):
+            updates[key] = os.path.abspath(folder / path)
+    return task.model_copy(update=updates)
+
+
+def _is_hub_id(source: str, folder: Path) -> bool:
+    """Tell a data set's id on the hub from a path, which may be that of a file that is missing."""
+    if (folder / source).exists() or Path(source).suffix in FILE_TYPES:
+        return False
+    return _HUB_ID.fullmatch(source) is not None
