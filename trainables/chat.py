@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from jinja2 import TemplateError
+from tokenizers import AddedToken
 
 from trainables.samples import IMAGE_MARK, Sample, Turn
+
+_ANSWER_MARK: Final = "\ue000answer\ue001"
+"""Stands for an answer; of characters for private use, which no data should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,41 @@ class Chat:
         return self._asked(sample, (*sample.history, _question(sample)))
 
     def earlier(self, sample: Sample) -> Iterator[tuple[str, str]]:
-        """Yield each answer of a sample's history: what is before it, and the answer with its markup."""
-        for place, turn in enumerate(sample.history):
-            if turn.role == "assistant":
-                yield self._asked(sample, sample.history[:place]), self.answer(turn.text)
+        """Yield the answers of a sample's history after its last image: the text before each, and through it.
+
+        The text before ends where the model starts to speak, and that through it behind the answer's end,
+        where the template writes one.
+
+        Raises:
+            ValueError: The template writes an answer otherwise than it was given.
+        """
+        turns = (*sample.history, _question(sample))
+        last_image = max((place for place, turn in enumerate(turns) if IMAGE_MARK in turn.text), default=-1)
+        answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+        if not answers:
+            return
+        # The same conversation with a mark for each answer tells what the template writes around them.
+        marked = list(turns)
+        for place in answers:
+            marked[place] = Turn(role="assistant", text=_ANSWER_MARK)
+        around = self._asked(sample, marked).split(_ANSWER_MARK)
+        whole, before = self._asked(sample, turns), around[0]
+        if len(around) != len(answers) + 1:
+            raise ValueError("the chat template leaves out earlier answers, so none of them can be learnt")
+        for place, after in zip(answers, around[1:], strict=True):
+            text = turns[place].text
+            # Some templates trim what is said.
+            told = next(
+                (each for each in (text, text.strip()) if whole.startswith(before + each + after)), None
+            )
+            if told is None:
+                raise ValueError(f"the chat template changes the earlier answer {reprlib.repr(text)}")
+            ended = before + told
+            space = len(after) - len(after.lstrip())
+            through = ended + (after[:space] + self.end if after[space:].startswith(self.end) else "")
+            if place > last_image:
+                yield before.removesuffix(self.lead), through
+            before = ended + after
 
     def _asked(self, sample: Sample, turns: Sequence[Turn]) -> str:
         marked = sum(turn.text.count(IMAGE_MARK) for turn in (*sample.history, _question(sample)))
@@ -74,12 +112,44 @@ class Chat:
                 "there must be one for each image, or none"
             )
         if getattr(self.processor, "chat_template", None) is None:
-            return "\n".join(turn.text for turn in turns)
+            return self._plain(turns)
         return _written(self.processor, turns, asks=True, unmarked=0 if marked else len(sample.images))
+
+    def _plain(self, turns: Sequence[Turn]) -> str:
+        """Write a conversation without a template: answers follow what was asked, all else a line break."""
+        written = ""
+        for turn in turns:
+            if turn.role == "assistant":
+                written += self.answer(turn.text)
+            else:
+                written += ("\n" if written else "") + turn.text
+        return written
 
     def answer(self, text: str) -> str:
         """Return an answer with what the template puts around it."""
         return self.lead + text + self.end
+
+
+def image_marks(processor: Any) -> frozenset[str]:
+    """Return the tokens that a processor takes for images and videos wherever a text holds them."""
+    holders = (processor, getattr(processor, "tokenizer", None))
+    names = ("image_token", "video_token", "boi_token")
+    tokens = [getattr(holder, name, None) for holder in holders for name in names]
+    return frozenset(str(token) for token in tokens if isinstance(token, (str, AddedToken)))
+
+
+def check_texts(sample: Sample, marks: Iterable[str]) -> None:
+    """Refuse texts that hold a processor's own marks of images.
+
+    Raises:
+        ValueError: A text holds such a mark.
+    """
+    asked = [turn.text.replace(IMAGE_MARK, "") for turn in (*sample.history, _question(sample))]
+    for text in (*asked, sample.answer, *sample.choices):
+        if (mark := next((mark for mark in marks if mark in text), None)) is not None:
+            raise ValueError(
+                f"{reprlib.repr(text)} holds {mark!r}, which the model's processor takes for an image"
+            )
 
 
 def _question(sample: Sample) -> Turn:
@@ -109,7 +179,10 @@ def _written(processor: Any, turns: Sequence[Turn], *, asks: bool, unmarked: int
             content = [{"type": "image"}] * unmarked + content
             unmarked = 0
         messages.append({"role": turn.role, "content": content})
-    written: str = processor.apply_chat_template(messages, add_generation_prompt=asks, tokenize=False)
+    try:
+        written: str = processor.apply_chat_template(messages, add_generation_prompt=asks, tokenize=False)
+    except TemplateError as error:
+        raise ValueError(f"the model's chat template refuses the conversation: {error}") from None
     return written
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from trainables.bad_samples import SampleError
-from trainables.chat import Chat
+from trainables.chat import Chat, check_texts, image_marks
 from trainables.images import open_image
 from trainables.model import context_length, load_config, load_processor
-from trainables.samples import Sample
+from trainables.samples import IMAGE_MARK, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ class Encoder:
         self._takes_suffix = "suffix" in inspect.signature(processor.__call__).parameters
         self._context = context
         self._chat = Chat.of(processor)
+        self._image_marks = image_marks(processor)
 
     @classmethod
     def load(cls, path: str) -> Encoder:
@@ -125,6 +126,7 @@ class Encoder:
         if sample.images and not self._takes_images:
             raise SampleError(sample.label, "it has an image, and this model takes text only")
         try:
+            check_texts(sample, self._image_marks)
             images = [open_image(image) for image in sample.images]
             full, spans = self._encoded(sample, images)
             choices = tuple(self._choice(sample, choice) for choice in sample.choices)
@@ -161,7 +163,8 @@ class Encoder:
         text = prompt + self._chat.answer(sample.answer)
         kwargs: dict[str, Any] = {"return_tensors": "pt", "add_special_tokens": self._chat.special}
         if self._takes_images:
-            given = {"images": images} if images else {}
+            # Nested, as a template's own processing has them: of one sample, which takes several otherwise.
+            given = {"images": [images]} if images else {}
             full = dict(self._processor(text=[text], **given, **kwargs))
         else:
             full = dict(self._tokenizer([text], **kwargs))
@@ -171,7 +174,7 @@ class Encoder:
         plain, ids = self._plain_ids(text), full["input_ids"][0].tolist()
         answers = [(prompt, text)]
         if sample.teaches_history:
-            answers = [(before, before + answer) for before, answer in self._chat.earlier(sample)] + answers
+            answers = [*self._chat.earlier(sample), *answers]
         spans = []
         for before, through in answers:
             prefix, whole = self._plain_ids(before), self._plain_ids(through)
@@ -198,7 +201,16 @@ class Encoder:
             raise ValueError("there is no image, and this model's processor wants one")
         if sample.history:
             raise ValueError("this model's processor takes one question and its answer, not a conversation")
-        prompt = self._processor.image_token * len(images) + sample.prompt
+        asked = sample.prompt
+        while asked.startswith(IMAGE_MARK):
+            asked = asked.removeprefix(IMAGE_MARK).lstrip()
+        marks = sample.prompt.count(IMAGE_MARK)
+        if IMAGE_MARK in asked or marks not in (0, len(images)):
+            raise ValueError(
+                f"this model's processor puts images before the text: {marks} {IMAGE_MARK} can't be placed "
+                f"for {len(images)} of them"
+            )
+        prompt = self._processor.image_token * len(images) + asked
         # It makes masks of them in numpy.
         arrays = self._processor(images=[images], text=[prompt], suffix=[sample.answer], return_tensors="np")
         full = {name: torch.as_tensor(array) for name, array in arrays.items()}

@@ -43,8 +43,10 @@ def model(name: str) -> Any:
 
 
 def mixed_samples(name: str) -> list[Sample]:
-    """Return samples with images of several sizes, and some without where the model allows it."""
-    return tiny_multimodal.samples("mixed", 7, text_only=0 if name == "paligemma" else 2)
+    """Return samples with images of several sizes, one with two, some without where the model allows it."""
+    made = tiny_multimodal.samples("mixed", 7, text_only=0 if name == "paligemma" else 2)
+    made[1] = dataclasses.replace(made[1], images=made[1].images + made[2].images)
+    return made
 
 
 def mixed(name: str) -> list[EncodedSample]:
