@@ -16,7 +16,7 @@ def load_tasks(config: StudyConfig) -> tuple[TaskData, ...]:
 
     Raises:
         InputError: A task is unknown, a file is missing, wrong or empty, or a target's train and search
-            splits share a sample.
+            splits share a sample, or a metric can't score one.
     """
     try:
         tasks = config.resolved_tasks()
@@ -82,6 +82,7 @@ def _load(config: StudyConfig, task: Task) -> TaskData:
     is_target = task.name in config.targets
     train: list[Sample] = task.load("train", config.training.samples) if is_target else []
     search = task.load("search", config.evaluation.samples)
+    task.metric.check(task.name, search)
     seen: Mapping[str, str] = {sample.content_hash(): sample.id for sample in train}
     for sample in search:
         if (twin := seen.get(sample.content_hash())) is not None:

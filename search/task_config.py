@@ -34,8 +34,9 @@ class MetricConfig(Section):
         if self.name not in METRICS:
             raise ValueError(f"unknown metric {self.name!r}: {did_you_mean(self.name, METRICS)}")
         for option, _ in self.spec.options:
-            if option not in METRICS[self.name].options:
-                raise ValueError(f"the metric {self.name!r} has no option {option!r}")
+            if option not in (known := METRICS[self.name].options):
+                has = f"its options are {', '.join(known)}" if known else "it takes none"
+                raise ValueError(f"the metric {self.name!r} has no option {option!r}: {has}")
         return self
 
     @property

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from trainables.evaluation import Direction
-from trainables.text_metrics import normalized_exact_match
+from trainables.letter_metrics import choice_letter, is_letter, letter_or_text
+from trainables.number_metrics import clock_time, number_in, numeric, relaxed_accuracy, time_in
+from trainables.samples import Sample
+from trainables.text_metrics import anls, bleu, contains, normalized_exact_match, token_f1
+from trainables.vqa_metric import vqa_accuracy
 
 Measured = Literal["teacher_forcing", "generation", "likelihood"]
 
 Score = Callable[[str, Sequence[str], Mapping[str, float]], float]
 """What was written, the answers that count as right, and the options -> points, 0 to 100."""
+
+
+Unfit = Callable[[Sample], str | None]
+"""Says what a sample lacks for being scored; None where it lacks nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +34,7 @@ class Metric:
         direction: Whether a higher or a lower value is better.
         options: Names of its options -> their defaults.
         score: Scores what was written; None where nothing needs to be.
+        unfit: Finds samples that it can't score.
         per_byte: Whether a choice's log-probability is divided by its length in bytes.
     """
 
@@ -34,7 +43,23 @@ class Metric:
     direction: Direction = "higher"
     options: Mapping[str, float] = field(default_factory=dict)
     score: Score | None = None
+    unfit: Unfit = lambda sample: None
     per_byte: bool = False
+
+
+def _without_choices(sample: Sample) -> str | None:
+    if not sample.choices:
+        return "it weighs the choices of a sample, and there are none"
+    if not set(sample.accepted) & set(sample.choices):
+        return f"the answer {sample.answer!r} is none of the choices"
+    return None
+
+
+def _unless(is_one: Callable[[str], bool], what: str) -> Unfit:
+    """Return what finds samples none of whose answers is what the metric reads."""
+    return lambda sample: (
+        None if any(map(is_one, sample.accepted)) else f"it reads {what}, and the answer is {sample.answer!r}"
+    )
 
 
 METRICS: Final[dict[str, Metric]] = {
@@ -44,17 +69,75 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "normalized_exact_match": Metric(
         measured="generation",
-        source="SQuAD (arXiv 1606.05250): without case, punctuation, articles and surplus space",
+        source="SQuAD (arXiv 1606.05250)",
         score=normalized_exact_match,
     ),
     "multiple_choice": Metric(
         measured="likelihood",
-        source="lm-evaluation-harness, `acc`: the choice whose tokens are the most probable",
+        source="lm-evaluation-harness, `acc`",
+        unfit=_without_choices,
     ),
     "multiple_choice_norm": Metric(
         measured="likelihood",
-        source="lm-evaluation-harness, `acc_bytes`: the most probable choice per byte",
+        source="lm-evaluation-harness, `acc_bytes`",
+        unfit=_without_choices,
         per_byte=True,
+    ),
+    "choice_letter": Metric(
+        measured="generation",
+        source="lmms-eval's MMStar and SEEDBench",
+        score=choice_letter,
+        unfit=_unless(is_letter, "a choice's letter"),
+    ),
+    "letter_or_text": Metric(
+        measured="generation",
+        source="lmms-eval's RealWorldQA",
+        score=letter_or_text,
+    ),
+    "vqa_accuracy": Metric(
+        measured="generation",
+        source="VQA v2 (arXiv 1612.00837), with EvalAI's form of answers",
+        score=vqa_accuracy,
+    ),
+    "anls": Metric(
+        measured="generation",
+        source="ST-VQA (arXiv 1905.13648)",
+        score=anls,
+    ),
+    "relaxed_accuracy": Metric(
+        measured="generation",
+        source="ChartQA (arXiv 2203.10244)",
+        options={"tolerance": 0.05},
+        score=relaxed_accuracy,
+    ),
+    "numeric": Metric(
+        measured="generation",
+        source="lmms-eval's PixmoCount and CountBench",
+        options={"tolerance": 0.0},
+        score=numeric,
+        unfit=_unless(lambda answer: number_in(answer) is not None, "a number"),
+    ),
+    "clock_time": Metric(
+        measured="generation",
+        source="It's About Time (arXiv 2111.09162)",
+        options={"minutes": 1.0},
+        score=clock_time,
+        unfit=_unless(lambda answer: time_in(answer) is not None, "a time such as 3:45"),
+    ),
+    "token_f1": Metric(
+        measured="generation",
+        source="SQuAD (arXiv 1606.05250)",
+        score=token_f1,
+    ),
+    "contains": Metric(
+        measured="generation",
+        source="OCRBench (arXiv 2305.07895)",
+        score=contains,
+    ),
+    "bleu": Metric(
+        measured="generation",
+        source="sacreBLEU (arXiv 1804.08771), `sentence_bleu`",
+        score=bleu,
     ),
 }
 
@@ -85,6 +168,22 @@ class MetricSpec:
         """
         assert self.metric.score is not None
         return self.metric.score(prediction, accepted, {**self.metric.options, **dict(self.options)})
+
+    def check(self, task: str, samples: Iterable[Sample]) -> None:
+        """Refuse samples that the metric can't score.
+
+        Args:
+            task: Name of their task.
+            samples: What is to be scored.
+
+        Raises:
+            ValueError: There is one; the message names the first.
+        """
+        for sample in samples:
+            if (reason := self.metric.unfit(sample)) is not None:
+                raise ValueError(
+                    f"task {task!r}: the metric {self.name!r} does not fit {sample.label}: {reason}"
+                )
 
     def __str__(self) -> str:
         """Write the metric as `clock_time(minutes=1)`."""
