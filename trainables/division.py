@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Final
 
 from trainables.bad_samples import SampleError
@@ -28,10 +29,26 @@ def part_of(sample: Sample, shares: Mapping[Split, float], seed: int) -> Split:
         SampleError: The sample's image can't be read.
         ValueError: No share is above 0.
     """
+    return _drawn(_subject(sample), shares, seed)
+
+
+def part_of_bad(error: SampleError, shares: Mapping[Split, float], seed: int) -> Split:
+    """Return the split that a sample counts to which can't be read, by where it stands.
+
+    Args:
+        error: What is wrong with it.
+        shares: Split -> its share, relative to the others.
+        seed: Another seed divides otherwise.
+    """
+    # The path to a file differs from one machine to another.
+    return _drawn(f"bad:{PurePath(error.label).name}".encode(), shares, seed)
+
+
+def _drawn(subject: bytes, shares: Mapping[Split, float], seed: int) -> Split:
     drawn = {split: shares[split] for split in SPLITS if shares.get(split, 0) > 0}
     if not drawn:
         raise ValueError(f"shares: one of {', '.join(SPLITS)} must be above 0")
-    digest = hashlib.sha256(f"{seed}:".encode() + _subject(sample)).digest()
+    digest = hashlib.sha256(f"{seed}:".encode() + subject).digest()
     place = int.from_bytes(digest[:8], "big") / _RANGE * sum(drawn.values())
     for split, share in drawn.items():
         place -= share

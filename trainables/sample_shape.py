@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import torch
 
+from trainables.bad_samples import SampleError
 from trainables.collate import EncodedSample, Encoder
 from trainables.images import image_size
 from trainables.jobs import TaskData
@@ -51,25 +52,32 @@ class SampleShape:
         return EncodedSample(tokens, extras, self.tokens - self.answer_tokens)
 
 
-def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
+def largest_sample(tasks: Iterable[TaskData], encoder: Encoder, *, skip_bad: bool = False) -> SampleShape:
     """Encode the samples of each split that are likely to be the largest; return the largest in each respect.
 
     Args:
         tasks: The study's tasks.
         encoder: The model's.
+        skip_bad: Whether the next largest stands in for a sample that can't be encoded.
 
     Raises:
-        ValueError: A task's sample can't be encoded; the message names both.
+        ValueError: A task's sample can't be encoded, or none of them; the message names both.
     """
     shapes: list[EncodedSample] = []
     total = 0
     for task in tasks:
         for split in (task.train, task.search):
-            total += len(split)
-            try:
-                shapes += map(encoder.encode, _likely_largest(split))
-            except ValueError as error:
-                raise ValueError(f"task {task.name!r}: {error}") from None
+            encoded: dict[str, EncodedSample | SampleError] = {}
+            for samples in _likely_largest(split):
+                try:
+                    _encode_first(samples, encoder, encoded, skip_bad=skip_bad)
+                except SampleError as error:
+                    raise ValueError(f"task {task.name!r}: {error}") from None
+            shapes += [each for each in encoded.values() if isinstance(each, EncodedSample)]
+            bad = [each for each in encoded.values() if isinstance(each, SampleError)]
+            if bad and len(bad) == len(split):
+                raise ValueError(f"task {task.name!r}: no sample can be used, such as {bad[0]}")
+            total += len(split) - len(bad)
     tokens = max(sample.length for sample in shapes)
     answer = max(sample.taught_length for sample in shapes)
     # Of one image, so that what says how it is laid out is true of it.
@@ -90,15 +98,44 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder) -> SampleShape:
     )
 
 
-def _likely_largest(samples: Sequence[Sample]) -> list[Sample]:
+def _encode_first(
+    samples: Iterable[Sample],
+    encoder: Encoder,
+    encoded: dict[str, EncodedSample | SampleError],
+    *,
+    skip_bad: bool,
+) -> None:
+    """Encode the first `EACH` samples that can be; keep what came of each under its id."""
+    left = EACH
+    for sample in samples:
+        if left == 0:
+            return
+        if sample.id not in encoded:
+            try:
+                encoded[sample.id] = encoder.encode(sample)
+            except SampleError as error:
+                if not skip_bad:
+                    raise
+                encoded[sample.id] = error
+        left -= isinstance(encoded[sample.id], EncodedSample)
+
+
+def _likely_largest(samples: Sequence[Sample]) -> Iterator[Iterable[Sample]]:
+    """Yield orders of samples, of each of which the first are to be encoded."""
     by_text = sorted(samples, key=text_length, reverse=True)
-    chosen = [*by_text[:EACH], *_spread(by_text[EACH:])]
+    yield by_text
+    yield _spread(by_text[EACH:])
+    sizes = {sample.id: [image_size(image) for image in sample.images] for sample in samples if sample.images}
+    yield sorted(
+        (sample for sample in samples if len(sample.images) > 1),
+        key=lambda sample: sum(map(math.prod, sizes[sample.id])),
+        reverse=True,
+    )
     # Of equally large images one is enough. How many crops a model makes may depend on their proportions.
-    by_size = {largest_image(sample): sample for sample in reversed(samples) if sample.images}
-    sizes = sorted(by_size, key=math.prod, reverse=True)
-    proportions = sorted(sizes, key=lambda size: size[0] / size[1])
-    chosen += [by_size[size] for size in (*sizes[:EACH], *_spread(proportions))]
-    return list({sample.id: sample for sample in chosen}.values())
+    by_size = {max(sizes[s.id], key=math.prod): s for s in reversed(samples) if s.images}
+    largest = sorted(by_size, key=math.prod, reverse=True)
+    yield (by_size[size] for size in largest)
+    yield [by_size[size] for size in _spread(sorted(largest, key=lambda size: size[0] / size[1]))]
 
 
 def _spread(items: Sequence[_Item]) -> Sequence[_Item]:

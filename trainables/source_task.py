@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.bad_samples import SampleError
-from trainables.division import part_of
+from trainables.division import part_of, part_of_bad
 from trainables.formats import detect_format, to_samples
 from trainables.metrics import Decoding, MetricSpec
 from trainables.row_filter import is_wanted
@@ -63,7 +63,7 @@ class SourceTask:
             raise ValueError(f"tasks.{self.name}: no source for the split {split!r}")
         most = min((each for each in (limit, self.spec.limit) if each is not None), default=None)
         samples: list[Sample] = []
-        left_out = 0
+        left_out: list[SampleError] = []
         try:
             for item in self._samples(split):
                 if isinstance(item, SampleError):
@@ -71,7 +71,7 @@ class SourceTask:
                     if bad is None:
                         raise error
                     bad.append(error)
-                    left_out += 1
+                    left_out.append(error)
                 else:
                     samples.append(item)
                 if len(samples) == most:
@@ -85,22 +85,22 @@ class SourceTask:
         return samples
 
     def _samples(self, split: Split) -> Iterator[Sample | SampleError]:
-        """Yield a split's samples, and the errors of all rows of its origin."""
-        shares = self._shares(split)
+        """Yield a split's samples, and the errors of those that can't be used."""
+        shares, seed = self._shares(split), self.spec.division_seed
         labels: dict[str, str] = {}
-        for sample in self._undivided(split):
-            if isinstance(sample, SampleError):
-                yield sample
-                continue
-            if sample.id in labels:
-                yield SampleError(sample.label, f"the id {sample.id!r} is also that of {labels[sample.id]}")
-                continue
-            labels[sample.id] = sample.label
-            try:
-                part = part_of(sample, shares, self.spec.division_seed) if len(shares) > 1 else split
-            except SampleError as error:
-                yield error
-                continue
+        for item in self._undivided(split):
+            sample, part = item, split
+            if isinstance(sample, Sample) and sample.id in labels:
+                twin = labels[sample.id]
+                sample = SampleError(sample.label, f"the id {sample.id!r} is also that of {twin}")
+            if isinstance(sample, Sample):
+                labels[sample.id] = sample.label
+                try:
+                    part = part_of(sample, shares, seed) if len(shares) > 1 else split
+                except SampleError as error:
+                    sample = error
+            if isinstance(sample, SampleError) and len(shares) > 1:
+                part = part_of_bad(sample, shares, seed)
             if part == split:
                 yield sample
 
@@ -132,10 +132,10 @@ class SourceTask:
     def _with_needs(self, reason: str) -> str:
         return f"{reason}; the task needs {self.spec.needs}" if self.spec.needs else reason
 
-    def _emptiness(self, split: Split, left_out: int) -> str:
+    def _emptiness(self, split: Split, left_out: Sequence[SampleError]) -> str:
         source = self.spec.origins[split].source
         if left_out:
-            return self._with_needs(f"{source} holds no sample that can be used; {left_out} can't")
+            return f"{source} holds no sample that can be used; {len(left_out)} can't, such as {left_out[0]}"
         if len(self._shares(split)) > 1:
             return f"{source} holds no sample that falls to this split"
         return f"{source} holds no sample"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,34 @@ def test_the_largest_image_is_found_among_many(tmp_path: Path) -> None:
     bound = Encoder(processor).encode(small[77]).length - 1
     with pytest.raises(ValueError, match=r"^task 'many': sample 'large': it takes \d+ tokens"):
         largest_sample([data], Encoder(processor, bound))
+
+
+def test_where_bad_samples_are_left_out_the_largest_of_the_others_counts() -> None:
+    """Of 60 samples 20 are longer than the context of 200; of the others the longest takes 190 tokens."""
+    own = Encoder(CLASSES["qwen2_5_vl"].processor(), 200)
+    markup = own.encode(sample(images=(), prompt="x", answer="7")).length - 1
+    fitting = [sample(id=f"s{i}", images=(), prompt="x" * (100 + i)) for i in range(39)]
+    fitting.append(sample(id="longest", images=(), prompt="x" * (190 - markup)))
+    bad = [sample(id=f"b{i}", images=(), prompt="x" * (300 + i), where=f"f:{i}") for i in range(20)]
+    data = dataclasses.replace(task("many", "held_out"), search=tuple(bad + fitting))
+    found = largest_sample([data], own, skip_bad=True)
+    assert found.tokens == math.ceil(1.1 * 190)
+    with pytest.raises(ValueError, match=r"^task 'many': f:19: it takes"):
+        largest_sample([data], own)
+    with pytest.raises(ValueError, match=r"^task 'many': no sample can be used, such as f:19: it takes"):
+        largest_sample([dataclasses.replace(data, search=tuple(bad))], own, skip_bad=True)
+
+
+def test_of_several_images_all_count() -> None:
+    """One sample of forty has three images, each smaller than the others' one."""
+    own = Encoder(CLASSES["qwen2_5_vl"].processor())
+    small, large = np.zeros((24, 24, 3), np.uint8), np.zeros((32, 32, 3), np.uint8)
+    many = [sample(id=f"s{i}", images=(large,)) for i in range(39)] + [
+        sample(id="three", images=(small,) * 3)
+    ]
+    data = dataclasses.replace(task("many", "held_out"), search=tuple(many))
+    # 24 pixels are 6 x 6 patches of 3 x 2 x 4 x 4 values.
+    assert largest_sample([data], own).extras["pixel_values"] == (3 * 36, 96)
 
 
 def test_a_cut_answer_is_refused() -> None:

@@ -174,7 +174,9 @@ class TestBadSamples:
 
     def test_nothing_but_bad_ones(self, file: Path) -> None:
         file.write_text("1\n2\n")
-        with pytest.raises(ValueError, match=r"search: .* holds no sample that can be used; 2 can't"):
+        with pytest.raises(
+            ValueError, match=r"search: .* holds no sample .*; 2 can't, such as .*:1: expected an"
+        ):
             task(file).load("search", bad=[])
 
     def test_an_id_that_two_have(self, file: Path) -> None:
@@ -203,6 +205,20 @@ class TestDivision:
         assert [abs(len(part) - n) < d for part, n, d in zip(parts, (140, 40, 20), (26, 23, 17), strict=True)]
         ids = [sample.id for part in parts for sample in part]
         assert len(set(ids)) == 200
+
+    def test_a_bad_row_counts_in_one_part(self, divided: SourceTask, file: Path) -> None:
+        file.write_text(file.read_text() + "nonsense\n" * 60)
+        bad: dict[str, list[SampleError]] = {split: [] for split in SPLITS}
+        for split in SPLITS:
+            divided.load(split, bad=bad[split])
+        assert sorted(error.label for part in bad.values() for error in part) == sorted(
+            f"{file}:{line}" for line in range(201, 261)
+        )
+        # Binomial of 60: 4 standard deviations of 42, 12 and 6 are 15, 13 and 10.
+        assert [
+            abs(len(bad[split]) - n) < d
+            for split, n, d in zip(SPLITS, (42, 12, 6), (15, 13, 10), strict=True)
+        ]
 
     def test_a_limit_takes_the_first_of_the_part(self, divided: SourceTask) -> None:
         assert divided.load("search", 5) == divided.load("search")[:5]
@@ -284,7 +300,7 @@ class TestNeeds:
         with pytest.raises(SampleError, match=f"no column 'image'.*; the task needs {self.NEEDS}$"):
             needy.load("search")
         bad: list[SampleError] = []
-        with pytest.raises(ValueError, match=f"1 can't; the task needs {self.NEEDS}$"):
+        with pytest.raises(ValueError, match=f"1 can't, such as .*; the task needs {self.NEEDS}$"):
             needy.load("search", bad=bad)
         assert [error.label for error in bad] == [f"{file}:1"]
         assert bad[0].reason.endswith(f"; the task needs {self.NEEDS}")
