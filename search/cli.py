@@ -163,7 +163,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search.cluster import cluster_address
-    from search.inputs import load_samples
+    from search.data_findings import data_lines
+    from search.inputs import load_data
     from search.outline import outline_study
     from search.plan import planned_nodes, study_plan
     from search.plan_tables import plan_lines, plan_tables
@@ -176,7 +177,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     if not console.is_terminal:
         console.width = 200
     with Console(stderr=True).status("measuring on the meta device"):
-        outline = outline_study(config, load_samples(config), guess=True)
+        data = load_data(config)
+        outline = outline_study(config, data.all, guess=True)
         described = arguments.gpus is not None or arguments.gpu_memory_gib is not None
         address = cluster_address()
         if address is None or described:
@@ -184,6 +186,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         else:
             nodes = with_gpu_memory(nodes_to_run_on(address), config.resources.gpu_memory_gib)
         plan = study_plan(config, outline, nodes)
+        plan["data"] = data_lines(data.leaks, data.warnings)
     if arguments.json:
         print(json.dumps(plan, indent=2))
         return DONE
@@ -201,7 +204,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     for table in plan_tables(plan):
         console.print(table)
         console.print()
-    for line in plan_lines(plan):
+    for line in (*plan_lines(plan), *plan["data"]):
         console.print(line)
     return DONE
 

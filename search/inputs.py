@@ -1,100 +1,118 @@
-"""What a study reads before anything starts: data that is there and disjoint."""
+"""What a study reads before anything starts: data that is there, and trained on or scored on but not both."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from search.config import StudyConfig
+from search.leakage import Findings, Leak, compare_splits
 from search.study_file import InputError
 from trainables.jobs import TaskData
-from trainables.samples import Sample, fingerprint
+from trainables.samples import Sample, Split
 from trainables.tasks import Task
 
 
-def load_tasks(config: StudyConfig) -> tuple[TaskData, ...]:
-    """Load the train and search splits of every task; the confirm split stays unread.
+@dataclass(frozen=True, kw_only=True)
+class StudyData:
+    """What a study trains and scores on.
+
+    Attributes:
+        tasks: Targets and held-out tasks, without their confirm splits.
+        replay: Tasks of replay, with their training samples alone.
+        leaks: Training samples that were left out, since they are also, or nearly, scored ones.
+        warnings: What is allowed and yet worth a thought, one line each.
+        fingerprints: `<task>/<split>` -> content hash, for every split that the study uses, and for the
+            confirm splits of its tasks.
+    """
+
+    tasks: tuple[TaskData, ...]
+    replay: tuple[TaskData, ...]
+    leaks: tuple[Leak, ...]
+    warnings: tuple[str, ...]
+    fingerprints: Mapping[str, str]
+
+    @property
+    def all(self) -> tuple[TaskData, ...]:
+        """The tasks and those of replay."""
+        return (*self.tasks, *self.replay)
+
+
+def load_data(config: StudyConfig) -> StudyData:
+    """Load all that a study trains and scores on.
 
     Raises:
-        InputError: A task is unknown, a file is missing, wrong or empty, or a target's train and search
-            splits share a sample, or a metric can't score one.
+        InputError: A task is unknown, a source is missing, wrong or empty, a metric can't score a sample, or
+            training samples are scored ones and `data.on_leak` is not `drop`, or none would be left.
     """
     try:
-        tasks = config.resolved_tasks()
-        return tuple(_load(config, tasks[name]) for name in (*config.targets, *config.held_out))
+        sources, replayed = config.resolved_tasks(), config.replay_tasks()
+        tasks = tuple(_load(config, source) for source in sources.values())
+        replay = tuple(_load_replay(config, source) for source in replayed.values())
+        confirm = {
+            name: partial(_samples, source, "confirm", config.evaluation.samples)
+            for name, source in sources.items()
+            if "confirm" in source.splits
+        }
+        found = compare_splits(tasks, replay, confirm)
     except ValueError as error:
         raise InputError(str(error)) from None
+    if found.leaks and config.data.on_leak == "error":
+        raise InputError(
+            f"data: {'; '.join(map(str, found.leaks))}. No model may be trained on what scores it: take "
+            "these samples out of the training split, or leave them out with data.on_leak: drop"
+        )
+    return StudyData(
+        tasks=_without(tasks, found),
+        replay=_without(replay, found),
+        leaks=found.leaks,
+        warnings=found.warnings,
+        fingerprints=found.fingerprints,
+    )
 
 
-def load_samples(config: StudyConfig) -> tuple[TaskData, ...]:
-    """Load all that a study trains and scores on; see `load_tasks` and `load_replay`."""
-    tasks = load_tasks(config)
-    return (*tasks, *load_replay(config, tasks))
-
-
-def load_replay(config: StudyConfig, tasks: tuple[TaskData, ...]) -> tuple[TaskData, ...]:
-    """Load the training samples of the tasks of `training.replay`.
-
-    Args:
-        config: The study.
-        tasks: Its targets and held-out tasks.
-
-    Raises:
-        InputError: A task is unknown, a file is missing, wrong or empty, or a sample is one that trials are
-            scored on.
-    """
-    scored = {sample.content_hash(): (task.name, sample.id) for task in tasks for sample in task.search}
-    try:
-        replayed = [
-            TaskData(
-                name=task.name,
-                role="replay",
-                metric=task.metric,
-                decoding=task.decoding,
-                train=tuple(task.load("train", config.training.samples)),
-                search=(),
-            )
-            for task in config.replay_tasks().values()
-        ]
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    for task in replayed:
-        for sample in task.train:
-            if (twin := scored.get(sample.content_hash())) is not None:
-                raise InputError(
-                    f"training.replay: sample {sample.id!r} of task {task.name!r} is also search sample "
-                    f"{twin[1]!r} of task {twin[0]!r}; trials must not be trained on what scores them"
-                )
-    return tuple(replayed)
-
-
-def fingerprints(tasks: tuple[TaskData, ...]) -> dict[str, str]:
-    """Return `<task>/<split>` -> content hash, for every split that the study uses."""
-    prints = {}
-    for task in tasks:
-        if task.train:
-            prints[f"{task.name}/train"] = fingerprint(task.train)
-        if task.search:
-            prints[f"{task.name}/search"] = fingerprint(task.search)
-    return prints
-
-
-def _load(config: StudyConfig, task: Task) -> TaskData:
-    is_target = task.name in config.targets
-    train: list[Sample] = task.load("train", config.training.samples) if is_target else []
-    search = task.load("search", config.evaluation.samples)
-    task.metric.check(task.name, search)
-    seen: Mapping[str, str] = {sample.content_hash(): sample.id for sample in train}
-    for sample in search:
-        if (twin := seen.get(sample.content_hash())) is not None:
-            raise InputError(
-                f"task {task.name!r}: search sample {sample.id!r} is also training sample {twin!r}; "
-                "the splits must be disjoint"
-            )
+def _load(config: StudyConfig, source: Task) -> TaskData:
+    is_target = source.name in config.targets
+    search = _samples(source, "search", config.evaluation.samples)
+    source.metric.check(source.name, search)
     return TaskData(
-        name=task.name,
+        name=source.name,
         role="target" if is_target else "held_out",
-        metric=task.metric,
-        decoding=task.decoding,
-        train=tuple(train),
+        metric=source.metric,
+        decoding=source.decoding,
+        train=tuple(_samples(source, "train", config.training.samples)) if is_target else (),
         search=tuple(search),
     )
+
+
+def _load_replay(config: StudyConfig, source: Task) -> TaskData:
+    return TaskData(
+        name=source.name,
+        role="replay",
+        metric=source.metric,
+        decoding=source.decoding,
+        train=tuple(_samples(source, "train", config.training.samples)),
+        search=(),
+    )
+
+
+def _samples(source: Task, split: Split, limit: int | None) -> list[Sample]:
+    return source.load(split, limit)
+
+
+def _without(tasks: Sequence[TaskData], found: Findings) -> tuple[TaskData, ...]:
+    """Return the tasks without the training samples that are scored ones."""
+    left = []
+    for task in tasks:
+        split = f"{task.name}/train"
+        train = tuple(
+            sample for place, sample in enumerate(task.train) if (split, place) not in found.dropped
+        )
+        if task.train and not train:
+            raise InputError(
+                f"data.on_leak: each of the {len(task.train)} samples of {split} is also a scored one, "
+                "so none is left"
+            )
+        left.append(replace(task, train=train))
+    return tuple(left)

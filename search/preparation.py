@@ -9,7 +9,8 @@ from search.cluster_check import check_cluster
 from search.config import StudyConfig
 from search.devices import GIB, Node, local_node
 from search.fitting import Wish
-from search.inputs import fingerprints, load_replay, load_tasks
+from search.inputs import load_data
+from search.leakage import Leak
 from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
@@ -28,6 +29,8 @@ class Prepared:
         outline: What memory and devices depend on.
         model_fingerprint: Content hash of the base model.
         data_fingerprints: `<task>/<split>` -> content hash.
+        leaks: Training samples that were left out, since they are also, or nearly, scored ones.
+        warnings: What else was found in the data, one line each.
     """
 
     config: StudyConfig
@@ -35,6 +38,8 @@ class Prepared:
     outline: Outline
     model_fingerprint: str
     data_fingerprints: Mapping[str, str]
+    leaks: tuple[Leak, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: StudyConfig) -> Prepared:
@@ -43,24 +48,25 @@ def prepare(config: StudyConfig) -> Prepared:
     Raises:
         InputError: Data, model or subsets are wrong.
     """
-    tasks = load_tasks(config)
-    replay = load_replay(config, tasks)
-    outline = outline_study(config, (*tasks, *replay))
+    data = load_data(config)
+    outline = outline_study(config, data.all)
     return Prepared(
         config=config,
         setup=WorkerSetup(
             model=config.model.path,
             dtype=config.model.dtype,
-            tasks=tasks,
+            tasks=data.tasks,
             eval_batch_size=config.evaluation.batch_size,
             drift_samples=config.evaluation.drift_samples,
             threads=max(1, int(config.resources.cpus_per_worker)),
-            replay=tuple(sample for task in replay for sample in task.train),
+            replay=tuple(sample for task in data.replay for sample in task.train),
             roles=config.model.role_map,
         ),
         outline=outline,
         model_fingerprint=_checked_fingerprint(config),
-        data_fingerprints=fingerprints((*tasks, *replay)),
+        data_fingerprints=data.fingerprints,
+        leaks=data.leaks,
+        warnings=data.warnings,
     )
 
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
+from search.data_findings import leak_rows
 from search.labels import approach_label, approach_sentence, settings_label
 from search.plot_marks import Plot
 from search.plots import study_plots
@@ -73,6 +74,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         has_tuned=rung is not None,
         totals=_totals(record),
         failures=_failures(record),
+        leaks=leak_rows(record.leaks),
         command=_command(record),
         repeatable=_repeatable(record),
         recipe_yaml=_recipe_yaml(selection),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from search.config import StudyConfig
+from search.leakage import Leak
 from search.objective import Objective, Score
 from spaces.points import Point, Soup
 from spaces.recipe import Recipe
@@ -150,6 +151,7 @@ class StudyRecord:
         versions: Package -> version, and `git_commit` where known.
         points: What was evaluated without training, in the order in which it was planned.
         points_seconds: Wall-clock time of that.
+        leaks: Training samples that were left out, since they are also, or nearly, scored ones.
     """
 
     config: StudyConfig
@@ -160,6 +162,7 @@ class StudyRecord:
     versions: Mapping[str, str]
     points: tuple[PointResult, ...] = ()
     points_seconds: float = 0.0
+    leaks: tuple[Leak, ...] = ()
 
 
 def trials_csv(trials: Iterable[TrialResult]) -> str:

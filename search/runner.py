@@ -18,6 +18,7 @@ from search.autoscaler import cluster_nodes
 from search.base import base_key, cached_base
 from search.cluster import connected
 from search.config import StudyConfig
+from search.data_findings import data_lines, leak_tags
 from search.encoding import encode_once, for_workers
 from search.handover import StudyFolder, write_results
 from search.leased_jobs import run_jobs
@@ -91,6 +92,8 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
             _make_anew(folder.root)
             for warning in placement.warnings:
                 console.print(f"warning: {warning}")
+            for line in data_lines(prepared.leaks, prepared.warnings):
+                console.print(line)
             return _run_recorded(prepared, folder, placement, console, grows=grows)
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
             raise StudyFailed(str(error).strip().splitlines()[-1]) from error
@@ -105,7 +108,9 @@ def _run_recorded(
     made_with = versions()
     tracker = StudyTracker(config.tracking.uri, config.tracking.experiment)
     with tracker:
-        tracker.start_study(config, tags=made_with, fingerprints=prepared.data_fingerprints)
+        tracker.start_study(
+            config, tags={**made_with, **leak_tags(prepared.leaks)}, fingerprints=prepared.data_fingerprints
+        )
         succeeded = False
         try:
             record = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
@@ -227,6 +232,7 @@ def _search(
         versions=made_with,
         points=points,
         points_seconds=points_seconds,
+        leaks=prepared.leaks,
     )
 
 

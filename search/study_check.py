@@ -7,8 +7,9 @@ from search.checks import Check
 from search.cluster import connected
 from search.cluster_check import check_cluster
 from search.config import StudyConfig
+from search.data_findings import data_lines
 from search.devices import Node, local_node
-from search.inputs import load_samples
+from search.inputs import load_data
 from search.outline import outline_study
 from search.preparation import place_study
 from search.study_file import InputError
@@ -48,7 +49,8 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
         address: The cluster that it would run on; None is this machine.
     """
     try:
-        outline = outline_study(config, load_samples(config), guess=True)
+        data = load_data(config)
+        outline = outline_study(config, data.all, guess=True)
         placement = place_study(config, outline, nodes_to_run_on(address))
     except InputError as error:
         fix = "see `recipe-search plan` for what each subset needs"
@@ -57,4 +59,5 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
         detail = str(error).partition("\n")[0].rstrip(":")
         return Check(name="study", ok=False, detail=detail, fix=fix, required=not outside)
     there = f"{config.name}: {counted(placement.concurrency, 'trial')} at a time at most"
-    return Check(name="study", ok=True, detail="; ".join([there, *placement.warnings]))
+    told = [there, *placement.warnings, *data_lines(data.leaks, data.warnings)]
+    return Check(name="study", ok=True, detail="; ".join(told))

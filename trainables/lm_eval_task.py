@@ -68,6 +68,11 @@ class LmEvalTask:
         """Of no meaning: lm-eval's definition says how answers are written."""
         return DEFAULT_DECODING
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those that lm-eval knows; whether there are training documents shows when they are loaded."""
+        return ("train", "search")
+
     def open(self) -> Any:
         """Open lm-eval's task, with the examples that were asked for.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -83,11 +83,14 @@ class Sample:
         """What messages call the sample: its file and row, or its id."""
         return self.where or f"sample {self.id!r}"
 
-    def content_hash(self) -> str:
-        """Return the SHA-256 of what the model sees and must answer; id, file and row are left out."""
+    def content_hash(self, contents: Sequence[bytes] | None = None) -> str:
+        """Return the SHA-256 of what the model sees and must answer; id, file and row are left out.
+
+        Args:
+            contents: `image_content` of each image; None reads them.
+        """
         digest = hashlib.sha256()
-        for image in self.images:
-            pixels = image_content(image)
+        for pixels in map(image_content, self.images) if contents is None else contents:
             digest.update(f"#{len(pixels)}:".encode() + pixels)
         lists = (self.history, self.references, self.choices)
         if any(lists):
@@ -101,9 +104,14 @@ class Sample:
 
 def fingerprint(samples: Iterable[Sample]) -> str:
     """Return the SHA-256 over the samples' content hashes, in order."""
+    return fingerprint_of(sample.content_hash() for sample in samples)
+
+
+def fingerprint_of(hashes: Iterable[str]) -> str:
+    """Return the fingerprint of samples with these content hashes."""
     digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(sample.content_hash().encode())
+    for each in hashes:
+        digest.update(each.encode())
     return digest.hexdigest()
 
 

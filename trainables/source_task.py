@@ -43,6 +43,11 @@ class SourceTask:
         """How answers are written, where the metric needs it."""
         return self.spec.decoding
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Those that have a source."""
+        return tuple(self.spec.origins)
+
     def load(
         self, split: Split, limit: int | None = None, bad: list[SampleError] | None = None
     ) -> list[Sample]:

@@ -10,7 +10,7 @@ from spaces.nearest import did_you_mean
 from trainables import tiny
 from trainables.bad_samples import SampleError
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
-from trainables.samples import Sample, Split
+from trainables.samples import SPLITS, Sample, Split
 
 
 class Task(Protocol):
@@ -27,6 +27,10 @@ class Task(Protocol):
     @property
     def decoding(self) -> Decoding:
         """How answers are written, where the metric needs it."""
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that it has."""
 
     def load(
         self, split: Split, limit: int | None = None, bad: list[SampleError] | None = None
@@ -48,6 +52,11 @@ class EmbeddedTask:
     name: str
     metric: MetricSpec = EXACT_MATCH
     decoding: Decoding = DEFAULT_DECODING
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """All of them."""
+        return SPLITS
 
     def load(
         self, split: Split, limit: int | None = None, bad: list[SampleError] | None = None

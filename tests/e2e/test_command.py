@@ -101,7 +101,7 @@ def test_selected_weights_on_the_base_give_the_reported_values_exactly(finished:
         # Nothing beat the base in so few steps: then no weights may be left either.
         assert not (finished.study / "selected").exists()
         return
-    from search.inputs import load_tasks
+    from search.inputs import load_data
     from search.study_file import load_study
 
     config = load_study(STUDY, REDUCED)
@@ -109,7 +109,7 @@ def test_selected_weights_on_the_base_give_the_reported_values_exactly(finished:
         WorkerSetup(
             model=config.model.path,
             dtype=config.model.dtype,
-            tasks=load_tasks(config),
+            tasks=load_data(config).tasks,
             eval_batch_size=config.evaluation.batch_size,
             drift_samples=0,
             threads=1,

@@ -15,7 +15,7 @@ from transformers import LlamaConfig
 from examples.smollm2.prepare import read_examples
 from examples.smollm2.tasks import SCORED, TASKS, Source, files_needed, put_in_words, split, write_tasks
 from search.devices import GIB, Node
-from search.inputs import load_tasks
+from search.inputs import load_data
 from search.outline import outline_study
 from search.plan import study_plan
 from search.study_file import load_study
@@ -178,7 +178,7 @@ def test_the_study_plans_on_a_model_of_this_shape(prepared: Path) -> None:
     """
     attention, gate_up, down = 2 * 576 * 576 + 2 * 192 * 576, 2 * 576 * 1536, 576 * 1536
     config = load_study(prepared)
-    outline = outline_study(config, load_tasks(config))
+    outline = outline_study(config, load_data(config).tasks)
     plan = study_plan(config, outline, [Node(cpus=2, drivers=1000, memory=16 * GIB)])
     assert plan["parameters"] == LAYERS * (attention + gate_up + down + 2 * 576) + 576 + 49152 * 576
     assert {row["subset"]: row["ranges"][0]["trained"] for row in plan["subsets"]} == {

@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_models import encoder
 
 from search.config import StudyConfig
-from search.inputs import fingerprints, load_replay, load_samples, load_tasks
+from search.inputs import load_data
 from search.study_file import InputError
 from trainables.collate import Encoder
 from trainables.sample_shape import largest_sample
@@ -35,8 +35,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
             "new": {
                 "train": write(tmp_path / "new-train.jsonl", rows("train", 5)),
                 "search": write(tmp_path / "new-search.jsonl", rows("search", 4)),
-                # The file is not there: nothing may read it.
-                "confirm": str(tmp_path / "absent.jsonl"),
+                "confirm": write(tmp_path / "new-confirm.jsonl", rows("confirm", 6)),
             },
             "old": {
                 "search": write(tmp_path / "old.jsonl", rows("old", 3)),
@@ -52,7 +51,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
 
 
 def load(study: dict[str, Any]) -> Any:
-    return load_tasks(StudyConfig.model_validate(study))
+    return load_data(StudyConfig.model_validate(study)).tasks
 
 
 def test_reads_train_and_search_of_targets_and_only_search_of_held_out(study: dict[str, Any]) -> None:
@@ -76,11 +75,25 @@ def test_embedded_tasks_need_no_entry(study: dict[str, Any]) -> None:
 
 
 def test_fingerprints_are_of_the_splits_that_are_used(study: dict[str, Any]) -> None:
-    tasks = load(study)
-    prints = fingerprints(tasks)
-    assert list(prints) == ["new/train", "new/search", "old/search"]
+    data = load_data(StudyConfig.model_validate(study))
+    tasks, prints = data.tasks, data.fingerprints
+    assert list(prints) == ["new/train", "new/search", "old/search", "new/confirm"]
     assert prints["new/train"] == fingerprint(tasks[0].train)
-    assert len(set(prints.values())) == 3
+    assert len(set(prints.values())) == 4
+
+
+def test_of_the_confirm_split_the_search_gets_the_fingerprint_alone(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    config = StudyConfig.model_validate(study)
+    data = load_data(config)
+    assert "confirm" in (tmp_path / "new-confirm.jsonl").read_text()
+    assert "confirm 0 ?" not in repr(data)
+    write(tmp_path / "new-confirm.jsonl", rows("other", 2))
+    assert load_data(config).fingerprints["new/confirm"] != data.fingerprints["new/confirm"]
+    (tmp_path / "new-confirm.jsonl").unlink()
+    with pytest.raises(InputError, match=r"^tasks\.new\.confirm: no such file"):
+        load_data(config)
 
 
 class TestReplay:
@@ -94,47 +107,48 @@ class TestReplay:
 
     def test_takes_the_training_samples_alone(self, replaying: dict[str, Any]) -> None:
         config = StudyConfig.model_validate(replaying)
-        everything = load_samples(config)
+        everything = load_data(config).all
         assert [(t.name, t.role, len(t.train), len(t.search)) for t in everything] == [
             ("new", "target", 5, 4),
             ("old", "held_out", 0, 3),
             ("news", "replay", 7, 0),
             ("old", "replay", 2, 0),
         ]
-        assert everything == (*load_tasks(config), *load_replay(config, load_tasks(config)))
-        assert list(fingerprints(everything)) == [
+        assert list(load_data(config).fingerprints) == [
             "new/train",
-            "new/search",
-            "old/search",
             "news/train",
             "old/train",
+            "new/search",
+            "old/search",
+            "new/confirm",
         ]
 
     def test_is_limited_like_a_target(self, replaying: dict[str, Any]) -> None:
         replaying["training"]["samples"] = 3
-        *_, news, old = load_samples(StudyConfig.model_validate(replaying))
+        *_, news, old = load_data(StudyConfig.model_validate(replaying)).all
         assert [len(news.train), len(old.train)] == [3, 2]
 
     def test_long_samples_count_for_memory(self, replaying: dict[str, Any], tmp_path: Path) -> None:
         config = StudyConfig.model_validate(replaying)
-        short = largest_sample(load_samples(config), encoder()).tokens
+        short = largest_sample(load_data(config).all, encoder()).tokens
         long = [{"prompt": "cat " * 100 + "?", "answer": "yes"}]
         write(tmp_path / "news.jsonl", long)
-        assert largest_sample(load_samples(config), encoder()).tokens > short + 90
+        assert largest_sample(load_data(config).all, encoder()).tokens > short + 90
 
     def test_a_sample_that_scores_trials_is_refused(self, replaying: dict[str, Any], tmp_path: Path) -> None:
         write(tmp_path / "old-train.jsonl", [*rows("older", 1), {**rows("search", 3)[2], "id": "twin"}])
         with pytest.raises(InputError) as caught:
-            load_samples(StudyConfig.model_validate(replaying))
+            load_data(StudyConfig.model_validate(replaying))
         assert str(caught.value) == (
-            "training.replay: sample 'twin' of task 'old' is also search sample 'search-3' of task 'new'; "
-            "trials must not be trained on what scores them"
+            f"data: 1 sample of old/train in new/search (1 exact: {tmp_path}/old-train.jsonl:2 is "
+            f"{tmp_path}/new-search.jsonl:3). No model may be trained on what scores it: take these samples "
+            "out of the training split, or leave them out with data.on_leak: drop"
         )
 
     def test_an_unknown_task(self, replaying: dict[str, Any]) -> None:
         replaying["training"]["replay"] = ["nwes"]
         with pytest.raises(InputError, match=r"^training\.replay: unknown task 'nwes': did you mean 'news'"):
-            load_samples(StudyConfig.model_validate(replaying))
+            load_data(StudyConfig.model_validate(replaying))
 
     def test_the_task_needs_no_samples_to_score(self, replaying: dict[str, Any]) -> None:
         assert replaying["tasks"]["news"].keys() == {"train"}
@@ -172,7 +186,7 @@ def test_wrong_data_is_one_line_that_says_where(
 def test_a_sample_in_two_splits_is_refused_whatever_its_id(study: dict[str, Any], tmp_path: Path) -> None:
     twin = {**rows("train", 5)[3], "id": "other"}
     write(tmp_path / "new-search.jsonl", [*rows("search", 2), twin])
-    with pytest.raises(InputError, match=r"'new': search sample 'other' is also training sample 'train-4'"):
+    with pytest.raises(InputError, match=r"1 sample of new/train in new/search \(1 exact: .*:4 is .*:3\)"):
         load(study)
 
 

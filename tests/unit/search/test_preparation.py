@@ -9,7 +9,7 @@ from tiny_models import save_llama, save_llava
 from search import preparation
 from search.config import StudyConfig
 from search.devices import Node
-from search.inputs import fingerprints
+from search.inputs import load_data
 from search.outline import subset_manifests
 from search.preparation import check_resources, place_study, prepare, wish_of, with_evaluation_that_fits
 from search.study_file import InputError
@@ -46,7 +46,7 @@ def test_gathers_what_a_study_needs(model: Path) -> None:
         "gate_up": "gate_up",
     }
     assert prepared.model_fingerprint == model_fingerprint(str(model))
-    assert prepared.data_fingerprints == fingerprints(prepared.setup.tasks)
+    assert prepared.data_fingerprints == load_data(config).fingerprints
     setup = prepared.setup
     assert (setup.model, setup.dtype, setup.eval_batch_size) == (str(model), "float32", 2)
     assert (setup.drift_samples, setup.threads) == (1, 1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search.config import StudyConfig
-from search.inputs import load_tasks
+from search.inputs import load_data
 from search.study_file import InputError
 from search.task_config import MetricConfig
 
@@ -66,6 +66,6 @@ def test_samples_that_a_metric_can_t_score_are_an_error_at_once(
         "search": {"trials": 2},
     }
     with pytest.raises(InputError) as error:
-        load_tasks(StudyConfig.model_validate(study))
+        load_data(StudyConfig.model_validate(study))
     where = f"{file}:1"
     assert str(error.value) == f"task 'asked': the metric {metric!r} does not fit {where}: {reason}"

@@ -11,7 +11,7 @@ import yaml
 
 from search import task_resolution
 from search.config import StudyConfig
-from search.inputs import load_tasks
+from search.inputs import load_data
 from search.study_file import InputError, dump_study, load_study
 from trainables.metrics import METRICS, Metric, MetricSpec
 from trainables.source_task import SourceTask
@@ -250,7 +250,7 @@ class TestCards:
     ) -> None:
         put(cards / "owls.yaml", about={"title": "Owls", "needs": "the owls"}, search="gone.csv")
         with pytest.raises(InputError, match=r"gone\.csv; the task needs the owls$"):
-            load_tasks(load(tmp_path, held_out=["owls"], targets=["digits"]))
+            load_data(load(tmp_path, held_out=["owls"], targets=["digits"]))
 
 
 class TestUnknown:
@@ -301,7 +301,7 @@ def test_samples_of_a_folder_s_task(tmp_path: Path) -> None:
     put(tmp_path / "mine" / "birds.yaml", source="all.jsonl", divide={"train": 1, "search": 1})
     rows = [json.dumps({"prompt": f"bird {i}?", "answer": "yes"}) for i in range(40)]
     (tmp_path / "mine" / "all.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    task, _ = load_tasks(load(tmp_path, data={"tasks": "mine"}, evaluation={"samples": 30}))
+    task, _ = load_data(load(tmp_path, data={"tasks": "mine"}, evaluation={"samples": 30})).tasks
     texts = [sample.prompt for sample in (*task.train, *task.search)]
     assert len(set(texts)) == len(texts)
     assert 25 < len(texts) < 40  # Binomial(40, 20/21): the rest is kept to confirm.
