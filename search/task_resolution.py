@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +11,12 @@ from search.task_config import DataConfig, TaskConfig
 from search.user_input import parse_section, read_mapping
 from spaces.nearest import did_you_mean
 from trainables import tiny
-from trainables.rows import FILE_TYPES
+from trainables.data_sets import FILE_TYPES, is_hub_id
 from trainables.samples import SPLITS
 from trainables.source_task import SourceTask
 from trainables.tasks import EmbeddedTask, Task
 
 CARDS: Final = Path(__file__).parent / "cards"
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def resolve(
@@ -151,4 +149,4 @@ def _is_hub_id(source: str, folder: Path) -> bool:
     """Tell a data set's id on the hub from a path, which may be that of a file that is missing."""
     if (folder / source).exists() or Path(source).suffix in FILE_TYPES:
         return False
-    return _HUB_ID.fullmatch(source) is not None
+    return is_hub_id(source)

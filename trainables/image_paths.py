@@ -17,8 +17,16 @@ def image_path(text: str, root: Path) -> Path:
         ValueError: It leaves the folder, or there is no such file.
     """
     path = root / text
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not path.resolve().is_relative_to(_extent(root.resolve())):
         raise ValueError(f"image {text} lies outside of {root}; `images` can name a folder that holds it")
     if not path.is_file():
         raise ValueError(f"no such image: {path}")
     return path
+
+
+def _extent(root: Path) -> Path:
+    """Return the folder itself; of a snapshot in the hub's cache, whose files are links, all of its cache."""
+    for folder in root.parents:
+        if folder.name == "snapshots" and (folder.parent / "blobs").is_dir():
+            return folder.parent
+    return root

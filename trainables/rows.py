@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from trainables.bad_samples import SampleError
+from trainables.data_sets import FILE_TYPES, DataFile, data_files
+from trainables.image_folder import METADATA, image_rows, labelled_rows
 from trainables.row import Row
 from trainables.table_rows import read_arrow, read_parquet
 from trainables.task_spec import Origin
 from trainables.text_rows import read_csv, read_json, read_jsonl
 
-__all__ = ["FILE_TYPES", "Row", "read_rows"]
+__all__ = ["Row", "read_rows"]
 
 Rows = Iterator[Row | SampleError]
 
-FILE_TYPES: Final[dict[str, Callable[[Path, str], Rows]]] = {
-    ".jsonl": read_jsonl,
-    ".json": read_json,
-    ".csv": read_csv,
-    ".tsv": lambda path, label: read_csv(path, label, "\t"),
-    ".parquet": read_parquet,
-    ".arrow": read_arrow,
-}
+_LFS: Final = b"version https://git-lfs.github.com/"
 
 
 def read_rows(origin: Origin, mirror: Path | None = None) -> Rows:
@@ -37,12 +32,48 @@ def read_rows(origin: Origin, mirror: Path | None = None) -> Rows:
         Each row, or the error of one that can't be read.
 
     Raises:
-        ValueError: There is no such file, or it can't be read at all.
+        ValueError: There is no such file, data set or split, or it can't be read at all.
     """
     path = Path(origin.source)
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    if path.suffix not in FILE_TYPES:
-        known = ", ".join(FILE_TYPES)
-        raise ValueError(f"{path}: unknown type of file {path.suffix!r}: expected one of: {known}")
-    yield from FILE_TYPES[path.suffix](path, str(path))
+    if path.is_file():
+        if origin.split is not None:
+            raise ValueError(
+                f"{path}: one file has no split {origin.split!r}; without `source` splits are files"
+            )
+        if path.suffix not in FILE_TYPES:
+            known = ", ".join(FILE_TYPES)
+            raise ValueError(f"{path}: unknown type of file {path.suffix!r}: expected one of: {known}")
+        yield from _file_rows(
+            DataFile(path=path, label=str(path), kind=FILE_TYPES[path.suffix], suffix=path.suffix)
+        )
+        return
+    files = data_files(origin, mirror)
+    for file in files:
+        if file.kind == "imagefolder":
+            yield from _image_folder_rows([file, *files])
+        else:
+            yield from _file_rows(file)
+
+
+def _file_rows(file: DataFile) -> Rows:
+    with file.path.open("rb") as content:
+        if content.read(len(_LFS)) == _LFS:
+            raise ValueError(f"{file.label}: a pointer of Git LFS; `git lfs pull` fetches the data")
+    if file.kind == "parquet":
+        return read_parquet(file.path, file.label, file.classes)
+    if file.kind == "arrow":
+        return read_arrow(file.path, file.label, file.classes)
+    if file.kind == "csv":
+        return read_csv(file.path, file.label, "\t" if file.suffix == ".tsv" else ",")
+    return read_json(file.path, file.label) if file.suffix == ".json" else read_jsonl(file.path, file.label)
+
+
+def _image_folder_rows(files: list[DataFile]) -> Rows:
+    metadata = [file for file in files if file.path.name in METADATA]
+    if not metadata:
+        yield from labelled_rows([file.path for file in files])
+    for file in metadata:
+        kind = FILE_TYPES[file.suffix]
+        yield from image_rows(
+            _file_rows(DataFile(path=file.path, label=file.label, kind=kind, suffix=file.suffix))
+        )

@@ -105,13 +105,13 @@ class TestOrigins:
             "configuration": "big",
             "revision": "v2",
             "train": "train",
-            "search": "validation[:50%]",
+            "search": "validation",
         }
         made = spec(load(tmp_path, tasks={"birds": task}))
         hub = {"source": "birds/owls", "configuration": "big", "revision": "v2"}
         assert made.origins == {
             "train": Origin(split="train", **hub),
-            "search": Origin(split="validation[:50%]", **hub),
+            "search": Origin(split="validation", **hub),
         }
 
     @pytest.mark.parametrize("source", ["owls", "birds/owls", "birds/owls.v2"])

@@ -116,7 +116,7 @@ class TestJsonLines:
     def test_a_missing_file(self, file: Path) -> None:
         with pytest.raises(ValueError, match="no such file") as caught:
             task(file).load("search")
-        assert str(caught.value) == f"tasks.birds.search: no such file: {file}"
+        assert str(caught.value) == f"tasks.birds.search: no such file or folder: {file}"
 
     def test_a_split_without_a_file(self, file: Path) -> None:
         with pytest.raises(ValueError, match=r"tasks\.birds: no source for the split 'train'"):
@@ -306,5 +306,5 @@ class TestNeeds:
         assert bad[0].reason.endswith(f"; the task needs {self.NEEDS}")
 
     def test_a_missing_file(self, file: Path) -> None:
-        with pytest.raises(ValueError, match=f"no such file: .*; the task needs {self.NEEDS}$"):
+        with pytest.raises(ValueError, match=f"no such file or folder: .*; the task needs {self.NEEDS}$"):
             task(file, needs=self.NEEDS).load("search")
