@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trainables.number_metrics import number_in
-
 # A letter that no word runs into; the apostrophe keeps `I'm` out.
 _BEFORE: Final = r"(?<![^\W_])(?<!['\u2019])"
 _AFTER: Final = r"(?![^\W_]|['\u2019]\w)"
@@ -33,9 +31,9 @@ def choice_letter(prediction: str, accepted: Sequence[str], options: Mapping[str
 
 
 def letter_or_text(prediction: str, accepted: Sequence[str], options: Mapping[str, float]) -> float:
-    """Score a letter where the answer is one, and else the same text without case and punctuation.
+    """Score a letter where the answer is one, and else the same text, whatever its case and final full stop.
 
-    A number may be written as a word. As lmms-eval scores RealWorldQA, where some questions have choices.
+    As lmms-eval scores RealWorldQA, where some questions have choices.
     """
     # A digit is a number here.
     if all(is_letter(answer) and answer.strip().isalpha() for answer in accepted):
@@ -62,6 +60,4 @@ def letter_in(text: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    plain = re.sub(r"[^\w\s]", "", text).strip().lower()
-    number = None if " " in plain else number_in(plain)
-    return plain if number is None else f"{number:g}"
+    return text.lower().strip().rstrip(".")

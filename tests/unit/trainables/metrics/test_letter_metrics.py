@@ -55,11 +55,13 @@ def test_every_letter_is_read(letter: str) -> None:
     [
         ("(B) the left one", "B", 100.0),
         ("the left one", "B", 0.0),
-        # Else a text without case and punctuation, in which a number may be a word.
+        # Else the same text, but for case and the full stop at its end.
         ("Yes.", "yes", 100.0),
-        ("Three", "3", 100.0),
         ("3.5", "3.5", 100.0),
-        ("Stop sign!", "stop sign", 100.0),
+        ("Stop sign", "stop sign.", 100.0),
+        ("3", "3", 100.0),
+        ("three", "3", 0.0),
+        ("stop-sign", "stop sign", 0.0),
         ("a stop sign", "stop sign", 0.0),
         ("three signs", "3", 0.0),
     ],
