@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -70,7 +70,6 @@ class _SharedPrompts:
         first: Log-probabilities of what comes next, `[B, V]`.
         mask: 1 where a token is a prompt's own, `[B, T]`.
         positions: Positions of the tokens, `[..., B, T]`; None for a model that takes none.
-        kinds: Inputs per token, as they are for an answer, `[B, 1]`.
     """
 
     model: Any
@@ -78,7 +77,6 @@ class _SharedPrompts:
     first: Tensor
     mask: Tensor
     positions: Tensor | None
-    kinds: Mapping[str, Tensor]
 
     @classmethod
     def read(cls, model: Any, tokenizer: Any, samples: Sequence[EncodedSample]) -> _SharedPrompts:
@@ -95,17 +93,12 @@ class _SharedPrompts:
             ids, position_ids=positions, use_cache=True, is_first_iteration=True, **inputs, **last_alone
         )
         output = model(**given)
-        names = samples[0].tokens.keys() - {"input_ids", "attention_mask"}
         return cls(
             model=model,
             cache=output.past_key_values,
             first=output.logits[:, -1].float().log_softmax(-1),
             mask=inputs["attention_mask"],
             positions=positions,
-            kinds={
-                name: torch.stack([sample.tokens[name][-1:] for sample in samples]).to(device)
-                for name in names
-            },
         )
 
     def log_probs(self, ids: Tensor, mask: Tensor, *, skips: bool) -> list[float]:
@@ -123,7 +116,7 @@ class _SharedPrompts:
             later = self._following(ids[:, : max(1, ids.shape[1] - 1)])
             predicted = torch.cat([predicted, later], dim=1)[:, : ids.shape[1]]
         found = predicted.gather(-1, ids[..., None])[..., 0]
-        return (found * mask).sum(-1).tolist()
+        return found.masked_fill(mask == 0, 0.0).sum(-1).tolist()
 
     def _following(self, ids: Tensor) -> Tensor:
         """Return the log-probabilities of what comes after each token that follows the prompts."""
@@ -131,6 +124,7 @@ class _SharedPrompts:
         positions = None
         if self.positions is not None:
             positions = self.positions[..., -1:] + 1 + torch.arange(width, device=ids.device)
+        # Kinds of tokens, such as an image's, are those of the prompts alone: what follows is text.
         given = self.model.prepare_inputs_for_generation(
             ids,
             # What is read adds to a cache, and the other choices need it as it is.
@@ -138,7 +132,6 @@ class _SharedPrompts:
             attention_mask=torch.cat([self.mask, self.mask.new_ones(rows, width)], dim=1),
             position_ids=positions,
             use_cache=True,
-            **{name: kind.expand(rows, width) for name, kind in self.kinds.items()},
         )
         return self.model(**given).logits.float().log_softmax(-1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ SUBSETS = ("sa_proj", "vision", "projector")
 
 
 def tasks() -> list[TaskData]:
-    """Return tasks of odd sizes, of which one is scored by what is generated."""
+    """Return tasks of odd sizes, scored by teacher forcing, by what is generated and by likelihood."""
     mixed, held = (tuple(tiny_multimodal.samples(name, 7, text_only=2)) for name in ("mixed", "held"))
+    choices = ("7", "red cat", "no")
     return [
         TaskData(name="learnt", role="target", metric=EXACT_MATCH, train=mixed, search=held[:5]),
         TaskData(
@@ -33,6 +35,13 @@ def tasks() -> list[TaskData]:
             metric=MetricSpec("normalized_exact_match"),
             train=(),
             search=held[2:],
+        ),
+        TaskData(
+            name="weighed",
+            role="held_out",
+            metric=MetricSpec("multiple_choice"),
+            train=(),
+            search=tuple(replace(sample, choices=choices) for sample in held[2:]),
         ),
     ]
 

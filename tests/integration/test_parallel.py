@@ -73,12 +73,23 @@ class Outcome(NamedTuple):
 
 
 def worker_setup(base: Path, dtype: str = "float32") -> WorkerSetup:
-    """Return tasks of odd sizes that mix samples with and without an image; one is scored by generation."""
+    """Return tasks of odd sizes that mix samples with and without an image, scored in every way there is."""
     mixed = (*samples("pictures", 7), *samples("words", 6, images=False))
+    choices = ("cat", "red cat", "sun sun sun")
+    several = tuple(replace(sample, references=("no", sample.answer)) for sample in mixed[4:9])
     tasks = (
         task("easy", "target", n=7, answers=("yes", "cat dog", "1 : 45"), train=mixed),
-        replace(task("kept", "held_out"), search=mixed[4:9]),
+        # What is wrong is written besides, to be compared with the other answer.
+        replace(task("kept", "held_out"), search=several),
         task("said", "held_out", n=3, metric=MetricSpec("normalized_exact_match")),
+        # One of them has fewer choices, and an odd number of them has an image.
+        replace(
+            task("weighed", "held_out", metric=MetricSpec("multiple_choice")),
+            search=tuple(
+                replace(s, answer="cat", choices=choices[: 2 + index % 2])
+                for index, s in enumerate(mixed[4:9])
+            ),
+        ),
     )
     again = samples("again", 5, images=False)
     return replace(setup(base, tasks), dtype=dtype, replay=again)  # type: ignore[arg-type]
@@ -113,7 +124,7 @@ def serve_all(
     for name in names:
         job = job_of(name, folder, executions.get(name, {}))
         outcomes[name] = serve(workbench, job, rung_of(folder, name) if first else None)
-    outcomes["base"] = Outcome(measured(workbench.run(EvaluateJob())), {})
+    outcomes["base"] = Outcome(measured(workbench.run(EvaluateJob(predictions=True))), {})
     return outcomes
 
 
@@ -141,7 +152,7 @@ def points(workbench: Workbench, written: Path, folder: Path) -> dict[str, Outco
             )
             for trial in trials
         )
-        job = PointJob(point=Point(0, RUNGS[-1], transform), members=members)
+        job = PointJob(point=Point(0, RUNGS[-1], transform), members=members, predictions=True)
         path = folder / f"{name}.safetensors"
         list(workbench.run(replace(job, write_to=str(path))))
         found[name] = Outcome(measured(workbench.run(job)), load_file(path))

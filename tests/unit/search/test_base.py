@@ -9,7 +9,7 @@ from tiny_models import setup, task
 
 from search.base import base_key, cached_base
 from trainables.evaluation import Evaluation
-from trainables.metrics import MetricSpec
+from trainables.metrics import Decoding, MetricSpec
 
 BASE = {"kept": Evaluation(task="kept", scores=(0.0, 100.0)), "new": Evaluation(task="new", scores=(0.0,))}
 SETUP = setup(Path("model"))
@@ -44,6 +44,12 @@ def test_a_damaged_file_is_measured_again_and_replaced(tmp_path: Path, content: 
     assert cached_base(tmp_path, "key", Measure()) == (BASE, True)
 
 
+def test_predictions_are_kept(tmp_path: Path) -> None:
+    told = {"new": replace(BASE["new"], predictions=('a "quoted" answer\n',))}
+    assert cached_base(tmp_path, "key", lambda: told) == (told, False)
+    assert cached_base(tmp_path, "key", Measure()) == (told, True)
+
+
 def test_a_failed_measurement_leaves_nothing(tmp_path: Path) -> None:
     def broken() -> Mapping[str, Evaluation]:
         raise RuntimeError("no group")
@@ -71,11 +77,25 @@ def test_the_key_follows_what_the_evaluation_depends_on() -> None:
             "fingerprint",
             HERE,
         ),
+        "other metric": base_key(
+            replace(SETUP, tasks=(target, replace(kept, metric=MetricSpec("numeric")))), "fingerprint", HERE
+        ),
         "metric": base_key(
             replace(SETUP, tasks=(target, replace(kept, metric=MetricSpec("normalized_exact_match")))),
             "fingerprint",
             HERE,
         ),
+        "option": base_key(
+            replace(
+                SETUP, tasks=(target, replace(kept, metric=MetricSpec("numeric", (("tolerance", 1.0),))))
+            ),
+            "fingerprint",
+            HERE,
+        ),
+        "decoding": base_key(
+            replace(SETUP, tasks=(target, replace(kept, decoding=Decoding(stop=("x",))))), "fingerprint", HERE
+        ),
+        "predictions": base_key(SETUP, "fingerprint", HERE, predictions=True),
         "tasks": base_key(replace(SETUP, tasks=(target,)), "fingerprint", HERE),
         "batch": base_key(replace(SETUP, eval_batch_size=SETUP.eval_batch_size + 1), "fingerprint", HERE),
         "environment": base_key(SETUP, "fingerprint", ("1 worker", "torch 3")),

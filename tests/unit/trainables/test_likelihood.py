@@ -6,13 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_models
 import tiny_multimodal
 import torch
+import transformers as hf
 from tiny_families import FAMILIES
 from tiny_multimodal import CLASSES
 
 from trainables.collate import EncodedSample, Encoder
+from trainables.evaluate import evaluate_task
 from trainables.likelihood import choice_log_probs
+from trainables.metrics import MetricSpec
+from trainables.samples import Sample
 
 TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=2)
 # Of one, several and many tokens; two samples have fewer of them.
@@ -75,3 +80,84 @@ def test_a_shared_prompt_gives_what_whole_passes_give_in_each_family(name: str) 
             sample.tokens["token_type_ids"] = (torch.arange(sample.length) >= sample.prompt_length).long()
         data.append(dataclasses.replace(sample, choices=choices[: 3 - seed % 2]))
     assert_shared_equals_alone(family.build(), TOKENIZER, data)
+
+
+def test_a_model_that_can_t_go_back_in_its_cache_reads_prompts_whole() -> None:
+    """A state of a recurrent layer holds what was read last, so the second choice would follow the first."""
+    random = torch.Generator().manual_seed(0)
+    config = hf.MambaConfig(vocab_size=48, hidden_size=16, state_size=4, num_hidden_layers=2, pad_token_id=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = hf.MambaForCausalLM(config).eval()
+    data = [
+        EncodedSample(
+            {"input_ids": ids, "attention_mask": torch.ones_like(ids)},
+            {},
+            length - 2,
+            choices=tuple(torch.randint(3, 48, (n,), generator=random) for n in (2, 1, 5)),
+        )
+        for length in (9, 5)
+        for ids in [torch.randint(3, 48, (length,), generator=random)]
+    ]
+    assert_shared_equals_alone(model, TOKENIZER, data)
+
+
+def test_a_prompt_is_read_once_and_letters_need_no_more() -> None:
+    family = FAMILIES["llama"]
+    model, (short, long) = family.build(), (torch.tensor([5]), torch.tensor([5, 6, 7]))
+    widths: list[tuple[int, ...]] = []
+    model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    sample = family.sample(text=9)
+    letters = [dataclasses.replace(sample, choices=(short, short + 1, short + 2))] * 2
+    choice_log_probs(model, TOKENIZER, letters, 2)
+    assert widths == [(2, 6)], "one pass over the prompts, of six tokens each"
+    widths.clear()
+    words = [dataclasses.replace(sample, choices=(short, long, long + 1))] * 2
+    choice_log_probs(model, TOKENIZER, words, 2)
+    # The last token of a choice predicts nothing.
+    assert widths == [(2, 6), (2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("choices", "plain", "per_byte"),
+    [
+        # One token against two, so -L against -2 L; per byte -L / 2 against -2 L / 9.
+        (("no", "green cup"), "no", "green cup"),
+        # Of equals the first.
+        (("no", "sun"), "no", "sun"),
+        (("sun", "no"), "sun", "sun"),
+        (("red", "sun"), "red", "red"),
+    ],
+)
+def test_the_most_probable_choice(choices: tuple[str, ...], plain: str, per_byte: str) -> None:
+    """The model finds all tokens as probable, of log-probability -L each."""
+    model = tiny_models.llava()
+    model.lm_head.weight.zero_()
+    (sample,) = tiny_models.samples("choices", 1, answers=choices)
+    assert chosen(model, tiny_models.encoder(), dataclasses.replace(sample, choices=choices)) == [
+        plain,
+        per_byte,
+    ]
+
+
+def test_the_norm_counts_bytes_and_not_characters() -> None:
+    """Each byte is a token here: per byte the choices are equal, and per character `a` were better."""
+    model = tiny_multimodal.build("llava_next")
+    model.lm_head.weight.zero_()
+    (sample,) = tiny_multimodal.samples("choices", 1, answers=("ö",), text_only=1)
+    assert chosen(model, encoder("llava_next"), dataclasses.replace(sample, choices=("ö", "a"))) == ["a", "ö"]
+
+
+def chosen(model: Any, own_encoder: Encoder, sample: Sample) -> list[str]:
+    """Return the choice by the sum of its tokens' log-probabilities, and by this per byte."""
+    data, tokenizer = [own_encoder.encode(sample)], own_encoder.tokenizer
+    best = []
+    for name in ("multiple_choice", "multiple_choice_norm"):
+        metric = MetricSpec(name)
+        output = evaluate_task(
+            model, tokenizer, data, samples=[sample], metric=metric, batch_size=1, keep=0, predict=True
+        )
+        best += output.predictions
+    return best

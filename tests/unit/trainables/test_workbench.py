@@ -26,6 +26,7 @@ from tiny_models import (
 
 from trainables.checkpoint import Pointer, apply_delta, export_delta
 from trainables.evaluate import evaluate_task
+from trainables.generation import generated_answers
 from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.metrics import EXACT_MATCH, MetricSpec
@@ -64,6 +65,18 @@ def test_evaluates_the_base_on_every_task(used: Workbench, prepared: WorkerSetup
         )
         assert list(report.evaluations[task_.name].scores) == expected.scores
     assert list(report.evaluations) == ["easy", "kept"]
+
+
+def test_tells_what_was_answered_where_a_job_asks_for_it(used: Workbench, prepared: WorkerSetup) -> None:
+    (report,) = used.run(EvaluateJob(predictions=True))
+    (silent,) = used.run(EvaluateJob())
+    for task_ in prepared.tasks:
+        told, untold = report.evaluations[task_.name], silent.evaluations[task_.name]
+        assert (told.scores, untold.predictions) == (untold.scores, ())
+        data = [encoder().encode(sample) for sample in task_.search]
+        written = [text.strip() for text in generated_answers(llava(), encoder().tokenizer, data, 2)]
+        # A random model says nothing right.
+        assert (set(told.scores), list(told.predictions)) == ({0.0}, written)
 
 
 def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
