@@ -74,17 +74,14 @@ def data_files(origin: Origin, mirror: Path | None) -> Iterator[DataFile]:
     folder = _folder(origin.source, mirror)
     if folder is not None and any((folder / name).is_file() for name in _SAVED):
         return _saved_files(folder, origin)
-    if folder is None:
-        folder = _cached_copy(origin.source, origin.revision)
+    if folder is None and (folder := _cached_copy(origin.source, origin.revision)) is not None:
+        try:
+            return _listed_files(folder, str(folder), origin.configuration, None, origin.split)
+        except ValueError as error:
+            raise ValueError(f"{error}; the hub can't be reached, and this is its cache's copy") from None
     name = origin.source if folder is None else str(folder)
     revision = origin.revision if folder is None else None
-    builder = _builder(name, origin.configuration, revision)
-    kind = type(builder).__module__.rpartition(".")[2]
-    if kind not in KINDS:
-        raise ValueError(f"{name}: its files are read as {kind!r}, expected one of: {', '.join(KINDS)}")
-    if folder is not None:
-        _check_types(folder)
-    return _listed_files(builder, kind, name, origin.split)
+    return _listed_files(folder, name, origin.configuration, revision, origin.split)
 
 
 def _folder(source: str, mirror: Path | None) -> Path | None:
@@ -141,7 +138,16 @@ def _builder(name: str, configuration: str | None, revision: str | None) -> Data
         raise ValueError(f"{name}: {_short(error)}") from None
 
 
-def _listed_files(builder: DatasetBuilder, kind: str, name: str, split: str | None) -> Iterator[DataFile]:
+def _listed_files(
+    folder: Path | None, name: str, configuration: str | None, revision: str | None, split: str | None
+) -> Iterator[DataFile]:
+    """Return the files that a card, or the names of the files, tell to be a split's."""
+    builder = _builder(name, configuration, revision)
+    kind = type(builder).__module__.rpartition(".")[2]
+    if kind not in KINDS:
+        raise ValueError(f"{name}: its files are read as {kind!r}, expected one of: {', '.join(KINDS)}")
+    if folder is not None:
+        _check_types(folder)
     files = {str(key): list(map(str, paths)) for key, paths in (builder.config.data_files or {}).items()}
     chosen = files[_one_split(files, split, name)]
     _check_parts(chosen)

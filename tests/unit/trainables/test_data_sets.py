@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from hub_server import hub_server
 from PIL import Image
 
 from trainables.rows import Row, read_rows
@@ -282,27 +283,74 @@ def test_a_path_that_leads_nowhere(source: str) -> None:
     assert refusal(source) == "no such file or folder: <source>"
 
 
-@pytest.mark.parametrize(
-    "environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}], ids=["offline", "no hub"]
-)
-def test_the_hub_out_of_reach_is_told_at_once(tmp_path: Path, environment: dict[str, str]) -> None:
-    code = (
-        "import sys, time; from trainables.rows import read_rows; from trainables.task_spec import Origin\n"
-        "import datasets\n"
-        "start = time.monotonic()\n"
-        "try: list(read_rows(Origin(source='birds/owls')))\n"
-        "except ValueError as error: print(time.monotonic() - start); print(error)"
-    )
+SCRIPT = """
+import sys, time
+import datasets
+from trainables.rows import read_rows
+from trainables.task_spec import Origin
+start = time.monotonic()
+for wanted in sys.argv[1:]:
+    split, count = wanted.split(":")
+    try:
+        rows = read_rows(Origin(source="birds/owls", configuration="big", split=split))
+        for _ in range(int(count)):
+            row = next(rows)
+            print(row.where, *row.values.values())
+    except ValueError as error:
+        print(error)
+print(time.monotonic() - start)
+"""
+
+
+def in_process(*wanted: str, **environment: str) -> list[str]:
+    """Read a data set of the hub in a process of its own, for the libraries read their settings once."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", SCRIPT, *wanted],
         cwd=ROOT,
-        env={**inherited, "HF_HOME": str(tmp_path), **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    seconds, message = done.stdout.splitlines()
-    assert float(seconds) < 10, done.stderr
-    assert message.startswith("birds/owls: no file or folder here, and the hub can't be reached: ")
-    assert message.endswith("; a copy of the data set can lie at <data.mirror>/birds/owls")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+class TestHub:
+    @pytest.mark.parametrize("setting", ["HF_HUB_OFFLINE=1", "HF_ENDPOINT=http://127.0.0.1:9"])
+    def test_one_out_of_reach_is_told_at_once(self, tmp_path: Path, setting: str) -> None:
+        key, _, value = setting.partition("=")
+        message, seconds = in_process("train:1", HF_HOME=str(tmp_path), **{key: value})
+        assert float(seconds) < 10
+        assert message.startswith("birds/owls: no file or folder here, and the hub can't be reached: ")
+        assert message.endswith("; a copy of the data set can lie at <data.mirror>/birds/owls")
+
+    def test_files_are_fetched_when_they_are_due_and_then_kept(self, clone: Path, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        first, second = (f"data/train-0000{part}-of-00002.parquet" for part in (0, 1))
+        with hub_server("birds/owls", clone) as (address, fetched):
+            *told, _ = in_process(
+                "train:2", "test:1", "train:3", "no:1", HF_HOME=str(home), HF_ENDPOINT=address
+            )
+        assert told == [
+            f"birds/owls/{first} row 1 a owl",
+            f"birds/owls/{first} row 2 b jay",
+            "birds/owls/data/test-00000-of-00001.parquet row 1 d owl",
+            f"birds/owls/{first} row 1 a owl",
+            f"birds/owls/{first} row 2 b jay",
+            f"birds/owls/{second} row 1 c owl",
+            "birds/owls: no split 'no': expected one of: test, train",
+        ]
+        assert fetched == ["README.md", first, "data/test-00000-of-00001.parquet", second]
+        *rows, _ = in_process("train:3", HF_HOME=str(home), HF_HUB_OFFLINE="1")
+        assert [row.partition(" row ")[2] for row in rows] == ["1 a owl", "2 b jay", "1 c owl"]
+        # What is not the whole set may not pass for it.
+        next(home.rglob("train-00001-of-00002.parquet")).unlink()
+        refused, _ = in_process("train:3", HF_HOME=str(home), HF_HUB_OFFLINE="1")
+        assert "data/train-*-of-00002: 1 of 2 files are there; the hub can't be reached" in refused
+
+    def test_one_that_the_hub_does_not_have(self, clone: Path, tmp_path: Path) -> None:
+        with hub_server("birds/jays", clone) as (address, _):
+            message, _ = in_process("train:1", HF_HOME=str(tmp_path / "home"), HF_ENDPOINT=address)
+        assert message.startswith("birds/owls: no file or folder here, and the hub refuses it: 404 ")

@@ -267,6 +267,20 @@ class TestImagePaths:
             task(file).load("search")
         assert caught.value.label == f"{file}:1"
 
+    def test_a_snapshot_in_the_hub_s_cache_is_made_of_links(self, tmp_path: Path) -> None:
+        cache = tmp_path / "datasets--birds--owls"
+        snapshot = cache / "snapshots" / "0123"
+        snapshot.mkdir(parents=True)
+        (cache / "blobs").mkdir()
+        Image.new("RGB", (4, 4)).save(cache / "blobs" / "abcd", format="png")
+        (snapshot / "a.png").symlink_to("../../blobs/abcd")
+        file = write(snapshot / "a.jsonl", [{**questions(1)[0], "image": "a.png"}])
+        (sample,) = task(file).load("search")
+        assert sample.images == (snapshot / "a.png",)
+        write(snapshot / "a.jsonl", [{**questions(1)[0], "image": "../../../b.png"}])
+        with pytest.raises(SampleError, match="lies outside of "):
+            task(file).load("search")
+
     def test_images_may_lie_elsewhere(self, tmp_path: Path) -> None:
         (tmp_path / "pictures").mkdir()
         picture = tmp_path / "pictures" / "a.png"
