@@ -37,7 +37,7 @@ from trainables.execution import Execution, GroupShape
 from trainables.jobs import TaskData, TrainJob, WorkerSetup
 from trainables.metrics import EXACT_MATCH
 from trainables.pool import ON_HEAD, WorkerPool
-from trainables.tasks import resolve_tasks
+from trainables.tasks import EmbeddedTask
 from trainables.trainable import RecipeTrainable, TrialContext
 from trainables.workbench import Workbench
 
@@ -70,7 +70,7 @@ class TimedTrainable(RecipeTrainable):
 
 def setup() -> WorkerSetup:
     """Return a study's worth of data on the embedded model, small enough to time what is around it."""
-    tasks = resolve_tasks(("counting", "digits"), {})
+    tasks = {name: EmbeddedTask(name=name) for name in ("counting", "digits")}
     data = (
         TaskData(
             name="counting",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from spaces.nearest import did_you_mean
 from trainables import tiny
 from trainables.bad_samples import SampleError
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
@@ -63,20 +61,3 @@ class EmbeddedTask:
     ) -> list[Sample]:
         """Render a split's first `limit` samples, or all of them; none of them is bad."""
         return tiny.load_split(self.name, split, limit)
-
-
-def resolve_tasks(names: Sequence[str], own: Mapping[str, Task]) -> dict[str, Task]:
-    """Return the tasks of these names, the user's own before the embedded ones.
-
-    Raises:
-        ValueError: A name is neither the user's nor embedded.
-    """
-    resolved: dict[str, Task] = {}
-    for name in names:
-        if name in own:
-            resolved[name] = own[name]
-        elif name in tiny.TASKS:
-            resolved[name] = EmbeddedTask(name=name)
-        else:
-            raise ValueError(f"unknown task {name!r}: {did_you_mean(name, {*own, *tiny.TASKS})}")
-    return resolved

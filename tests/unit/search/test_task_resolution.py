@@ -13,9 +13,11 @@ from search import task_resolution
 from search.config import StudyConfig
 from search.inputs import load_data
 from search.study_file import InputError, dump_study, load_study
+from trainables import tiny
 from trainables.metrics import METRICS, Metric, MetricSpec
 from trainables.source_task import SourceTask
 from trainables.task_spec import Origin, TaskSpec
+from trainables.tasks import EmbeddedTask
 
 OWN = {"train": "train.jsonl", "search": "search.jsonl"}
 
@@ -251,6 +253,19 @@ class TestCards:
         put(cards / "owls.yaml", about={"title": "Owls", "needs": "the owls"}, search="gone.csv")
         with pytest.raises(InputError, match=r"gone\.csv; the task needs the owls$"):
             load_data(load(tmp_path, held_out=["owls"], targets=["digits"]))
+
+
+class TestEmbedded:
+    def test_they_need_no_definition_and_an_own_one_hides_them(self, tmp_path: Path) -> None:
+        config = load(tmp_path, tasks={"birds": OWN, "counting": OWN}, held_out=["digits", "counting"])
+        assert config.resolved_tasks()["digits"] == EmbeddedTask(name="digits")
+        assert spec(config, "counting").origins["train"].source == str(tmp_path / "train.jsonl")
+        assert list(config.resolved_tasks()) == ["birds", "digits", "counting"]
+
+    def test_all_of_them_are_known(self, tmp_path: Path) -> None:
+        names = list(tiny.TASKS)
+        config = load(tmp_path, tasks={"birds": OWN}, held_out=names)
+        assert list(config.resolved_tasks()) == ["birds", *names]
 
 
 class TestUnknown:

@@ -16,7 +16,7 @@ from trainables.manifest import build_manifest
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
 from trainables.model import load_model, load_processor
 from trainables.samples import Sample
-from trainables.tasks import resolve_tasks
+from trainables.tasks import EmbeddedTask
 
 ANSWERS = ("red", "cat dog", "1 : 45", "no")
 
@@ -98,7 +98,7 @@ def test_teacher_forcing_equals_greedy_decoding_on_the_embedded_model(
     name: str, embedded: tuple[Any, Encoder]
 ) -> None:
     model, own_encoder = embedded
-    taken = resolve_tasks([name], {})[name].load("search", 10)
+    taken = EmbeddedTask(name=name).load("search", 10)
     data = [own_encoder.encode(sample) for sample in taken]
     tokenizer = own_encoder.tokenizer
     output = evaluate_task(model, tokenizer, data, samples=taken, metric=EXACT_MATCH, batch_size=4, keep=0)

@@ -1,4 +1,4 @@
-"""Tasks: those of the user's own beside the embedded ones."""
+"""The embedded tasks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import pytest
 
 from trainables import tiny
 from trainables.metrics import EXACT_MATCH
-from trainables.source_task import SourceTask
-from trainables.task_spec import Origin, TaskSpec
-from trainables.tasks import EmbeddedTask, resolve_tasks
-
-
-def own_task(name: str = "birds") -> SourceTask:
-    return SourceTask(spec=TaskSpec(name=name, origins={"search": Origin(source="birds.jsonl")}))
+from trainables.tasks import EmbeddedTask
 
 
 class TestEmbeddedTask:
@@ -26,24 +20,3 @@ class TestEmbeddedTask:
 
     def test_scores_by_exact_match(self) -> None:
         assert EmbeddedTask(name="digits").metric == EXACT_MATCH
-
-
-class TestResolveTasks:
-    def test_own_tasks_go_first_and_the_order_is_kept(self) -> None:
-        own = own_task()
-        resolved = resolve_tasks(["digits", "birds"], {"birds": own, "bees": own})
-        assert resolved == {"digits": EmbeddedTask(name="digits"), "birds": own}
-        assert list(resolved) == ["digits", "birds"]
-
-    def test_an_own_task_hides_the_embedded_one_of_its_name(self) -> None:
-        own = own_task()
-        assert resolve_tasks(["digits"], {"digits": own})["digits"] is own
-
-    @pytest.mark.parametrize(("name", "nearest"), [("digitz", "digits"), ("brids", "birds")])
-    def test_the_nearest_name_is_offered(self, name: str, nearest: str) -> None:
-        with pytest.raises(ValueError, match="unknown task") as caught:
-            resolve_tasks([name], {"birds": own_task()})
-        assert str(caught.value) == f"unknown task {name!r}: did you mean {nearest!r}?"
-
-    def test_every_embedded_task_is_known(self) -> None:
-        assert list(resolve_tasks(list(tiny.TASKS), {})) == list(tiny.TASKS)
