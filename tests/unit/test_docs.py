@@ -71,6 +71,28 @@ def test_the_study_in_the_readme_is_valid() -> None:
     assert study.targets == ("receipts",)
 
 
+DATA_PAGES = [ROOT / "docs" / "data.md", ROOT / "docs" / "cards.md"]
+STUDY: dict[str, Any] = {
+    "name": "s",
+    "model": {"path": "m"},
+    "tasks": {"receipts": {"source": "a.csv"}, "charts": {"source": "b.csv"}},
+    "targets": ["receipts"],
+    "held_out": ["charts"],
+    "space": {"subsets": ["full"], "learning_rate": [1e-5, 1e-4]},
+    "training": {"steps": 1, "batch_size": 1},
+    "search": {"trials": 1},
+}
+
+
+@pytest.mark.parametrize("page", DATA_PAGES, ids=lambda page: page.name)
+def test_what_pages_on_data_show_is_valid(page: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.+?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        shown = yaml.safe_load(block)
+        parse_study({**STUDY, **shown, "tasks": {**STUDY["tasks"], **shown.get("tasks", {})}}, page.name)
+
+
 def test_the_readme_names_only_targets_that_make_has() -> None:
     made = set(
         re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
