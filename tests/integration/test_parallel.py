@@ -22,6 +22,9 @@ from worlds import in_world
 from spaces.parts import Slice
 from spaces.points import Interpolation, Member, Point, Pruning, Soup, Transform
 from trainables.checkpoint import Pointer
+from trainables.collate import Encoder
+from trainables.evaluation import Evaluation
+from trainables.evaluator import Evaluator
 from trainables.jobs import EvaluateJob, PointJob, TrainJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.manifest import build_manifest
@@ -73,23 +76,12 @@ class Outcome(NamedTuple):
 
 
 def worker_setup(base: Path, dtype: str = "float32") -> WorkerSetup:
-    """Return tasks of odd sizes that mix samples with and without an image, scored in every way there is."""
+    """Return tasks of odd sizes that mix samples with and without an image; one is scored by generation."""
     mixed = (*samples("pictures", 7), *samples("words", 6, images=False))
-    choices = ("cat", "red cat", "sun sun sun")
-    several = tuple(replace(sample, references=("no", sample.answer)) for sample in mixed[4:9])
     tasks = (
         task("easy", "target", n=7, answers=("yes", "cat dog", "1 : 45"), train=mixed),
-        # What is wrong is written besides, to be compared with the other answer.
-        replace(task("kept", "held_out"), search=several),
+        replace(task("kept", "held_out"), search=mixed[4:9]),
         task("said", "held_out", n=3, metric=MetricSpec("normalized_exact_match")),
-        # One of them has fewer choices, and an odd number of them has an image.
-        replace(
-            task("weighed", "held_out", metric=MetricSpec("multiple_choice")),
-            search=tuple(
-                replace(s, answer="cat", choices=choices[: 2 + index % 2])
-                for index, s in enumerate(mixed[4:9])
-            ),
-        ),
     )
     again = samples("again", 5, images=False)
     return replace(setup(base, tasks), dtype=dtype, replay=again)  # type: ignore[arg-type]
@@ -124,7 +116,7 @@ def serve_all(
     for name in names:
         job = job_of(name, folder, executions.get(name, {}))
         outcomes[name] = serve(workbench, job, rung_of(folder, name) if first else None)
-    outcomes["base"] = Outcome(measured(workbench.run(EvaluateJob(predictions=True))), {})
+    outcomes["base"] = Outcome(measured(workbench.run(EvaluateJob())), {})
     return outcomes
 
 
@@ -152,13 +144,33 @@ def points(workbench: Workbench, written: Path, folder: Path) -> dict[str, Outco
             )
             for trial in trials
         )
-        job = PointJob(point=Point(0, RUNGS[-1], transform), members=members, predictions=True)
+        job = PointJob(point=Point(0, RUNGS[-1], transform), members=members)
         path = folder / f"{name}.safetensors"
         list(workbench.run(replace(job, write_to=str(path))))
         found[name] = Outcome(measured(workbench.run(job)), load_file(path))
     with pytest.raises(TrialFailed, match="is missing"):
         list(workbench.run(replace(job, members=(replace(members[0], path=str(folder / "gone")),))))
     return found
+
+
+def answers(workbench: Workbench, base: Path, share: Share) -> dict[str, Evaluation]:
+    """Return scores and answers of tasks whose samples have several references, and choices."""
+    mixed = (*samples("pictures", 7), *samples("words", 6, images=False))[4:9]
+    several = tuple(replace(sample, references=("no", sample.answer)) for sample in mixed)
+    choices = ("cat", "red cat", "sun sun sun")
+    # Some have fewer choices.
+    weighed = [
+        replace(sample, answer="cat", choices=choices[: 2 + index % 2]) for index, sample in enumerate(mixed)
+    ]
+    tasks = (
+        replace(task("several", "target"), search=several),
+        replace(
+            task("weighed", "held_out", metric=MetricSpec("multiple_choice_norm")), search=tuple(weighed)
+        ),
+    )
+    encoder = Encoder.load(str(base))
+    evaluator = Evaluator(replace(setup(base, tasks), eval_batch_size=2), workbench.model, encoder, share)
+    return evaluator.evaluate_base(predictions=True)
 
 
 def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[str, Any] | None:
@@ -170,6 +182,7 @@ def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[
         workbench = Workbench(worker_setup(base), share=Share(rank, size, sharded))
         found[home.name] = serve_all(workbench, home, EXECUTIONS, rank == 0, names)
         found[f"{home.name} resumed"] = resumed(workbench, written, home)
+        found[f"{home.name} answers"] = answers(workbench, base, Share(rank, size, sharded))
         if size == 2:
             found[f"{home.name} points"] = points(workbench, written, home)
     half = Workbench(worker_setup(base, "bfloat16"), share=Share(rank, size, sharded=True))
@@ -282,6 +295,16 @@ def test_a_checkpoint_of_one_or_two_processes_goes_on_in_more(
 ) -> None:
     several = request.getfixturevalue("two" if home.startswith("2") else "four")
     assert_same(several[f"{home} resumed"], Outcome(alone["full"].measured[1:], alone["full"].tensors))
+
+
+def test_several_references_and_choices_are_answered_alike(
+    workbench: Workbench, base: Path, two: dict[str, Any], four: dict[str, Any]
+) -> None:
+    alone = answers(workbench, base, Share())
+    assert [len(set(evaluation.predictions)) > 1 for evaluation in alone.values()] == [True, True]
+    for found, size in ((two, 2), (four, 4)):
+        for home in (f"{size}-ddp", f"{size}-fsdp"):
+            assert found[f"{home} answers"] == alone, home
 
 
 @pytest.mark.parametrize("home", ["2-ddp", "2-fsdp"])

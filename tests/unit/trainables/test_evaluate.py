@@ -11,6 +11,7 @@ from torch import nn
 
 from trainables.collate import EncodedSample, Encoder
 from trainables.evaluate import TaskOutput, evaluate_task
+from trainables.generation import generated_answers, token_limits
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
@@ -212,3 +213,29 @@ def test_a_choice_is_right_where_it_is_the_most_probable(says_cat: nn.Module) ->
     assert (output.scores, output.predictions) == ([100.0, 0.0], ["cat dog"] * 2)
     # Drift is measured on the answer and its end, whatever the metric is.
     assert output.log_probs[0].shape == (3, len(IDS))
+
+
+@pytest.mark.parametrize(
+    ("references", "limit", "expected"),
+    [
+        # Two tokens and an end, and 8 more.
+        ((), None, 11),
+        # Of several references the longest counts: `1 : 45` has three tokens.
+        (("cat dog", "1 : 45", "no"), None, 12),
+        (("no", "cat dog"), None, 11),
+        (("1 : 45",), 2, 2),
+    ],
+)
+def test_how_long_an_answer_may_be(references: tuple[str, ...], limit: int | None, expected: int) -> None:
+    (sample,) = samples("cats", 1, answers=("cat dog",))
+    data = [replace(sample, references=references)]
+    decoding = Decoding(max_new_tokens=limit)
+    assert token_limits(encoder().tokenizer, encode(data), data, decoding) == [expected]
+
+
+def test_each_answer_has_its_own_limit_in_a_batch(says_cat: nn.Module) -> None:
+    """Nothing ends these answers but their limits, so what is written beyond them is cut."""
+    data = encode(samples("cats", 2, answers=("sun",)))
+    tokenizer = encoder().tokenizer
+    written = generated_answers(says_cat, tokenizer, data, 2, limits=[1, 5])
+    assert written == ["cat", "cat dog"]
