@@ -186,7 +186,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         else:
             nodes = with_gpu_memory(nodes_to_run_on(address), config.resources.gpu_memory_gib)
         plan = study_plan(config, outline, nodes)
-        plan["data"] = data_lines(data.leaks, data.warnings)
+        plan["data"] = data_lines(data.leaks, data.warnings, data.bad)
     if arguments.json:
         print(json.dumps(plan, indent=2))
         return DONE

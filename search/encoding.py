@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search.devices import GIB
+from search.left_out import leave_out
 from search.preparation import Prepared
 from search.study_file import InputError
 from trainables import chat, collate, encoded_set, encoded_writer, images
@@ -87,9 +88,7 @@ def encode_once(prepared: Prepared, console: Console) -> Prepared:
         indices = {name: SetIndex.read(folder) for name, folder in folders.items()}
     except OSError as error:
         raise InputError(f"output: {cache} can't be written: {error.strerror or error}") from None
-    for name, index in indices.items():
-        for position, reason in index.bad:
-            raise InputError(f"{name}: {SampleError(splits[name][position].label, reason)}")
+    prepared = leave_out(prepared, {name: index.bad for name, index in indices.items()})
     encoded = {name: str(folder) for name, folder in folders.items()}
     return replace(prepared, setup=replace(prepared.setup, encoded=encoded))
 

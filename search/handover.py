@@ -45,6 +45,11 @@ class StudyFolder:
         return self.root / "points.csv"
 
     @property
+    def bad_samples(self) -> Path:
+        """One row a sample that was left out, since it can't be used; only where there are any."""
+        return self.root / "bad_samples.csv"
+
+    @property
     def recipe(self) -> Path:
         """The selected recipe with its evidence."""
         return self.root / "recipe.yaml"

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from search.bad_policy import SKIP_HINT, check_bad
 from search.config import StudyConfig
 from search.leakage import Findings, Leak, compare_splits
 from search.study_file import InputError
+from trainables.bad_samples import BadSample, SampleError
 from trainables.jobs import TaskData
 from trainables.samples import Sample, Split
 from trainables.tasks import Task
@@ -25,6 +27,7 @@ class StudyData:
         warnings: What is allowed and yet worth a thought, one line each.
         fingerprints: `<task>/<split>` -> content hash, for every split that the study uses, and for the
             confirm splits of its tasks.
+        bad: Samples that were left out, since they can't be used.
     """
 
     tasks: tuple[TaskData, ...]
@@ -32,6 +35,7 @@ class StudyData:
     leaks: tuple[Leak, ...]
     warnings: tuple[str, ...]
     fingerprints: Mapping[str, str]
+    bad: tuple[BadSample, ...] = ()
 
     @property
     def all(self) -> tuple[TaskData, ...]:
@@ -43,19 +47,28 @@ def load_data(config: StudyConfig) -> StudyData:
     """Load all that a study trains and scores on.
 
     Raises:
-        InputError: A task is unknown, a source is missing, wrong or empty, a metric can't score a sample, or
-            training samples are scored ones and `data.on_leak` is not `drop`, or none would be left.
+        InputError: A task is unknown, a source is missing, wrong or empty, a sample is bad and
+            `data.on_bad_sample` is not `skip`, or too many are, or training samples are scored ones and
+            `data.on_leak` is not `drop`, or none would be left.
     """
+    reader = _Reader(config)
     try:
         sources, replayed = config.resolved_tasks(), config.replay_tasks()
-        tasks = tuple(_load(config, source) for source in sources.values())
-        replay = tuple(_load_replay(config, source) for source in replayed.values())
+        tasks = tuple(_load(reader, source) for source in sources.values())
+        replay = tuple(_load_replay(reader, source) for source in replayed.values())
+        # The confirm splits are read meanwhile.
+        reader.check()
         confirm = {
-            name: partial(_samples, source, "confirm", config.evaluation.samples)
+            name: partial(reader.samples, source, "confirm")
             for name, source in sources.items()
             if "confirm" in source.splits
         }
         found = compare_splits(tasks, replay, confirm)
+        reader.check()
+    except InputError:
+        raise
+    except SampleError as error:
+        raise InputError(f"{error}; {SKIP_HINT}") from None
     except ValueError as error:
         raise InputError(str(error)) from None
     if found.leaks and config.data.on_leak == "error":
@@ -69,36 +82,86 @@ def load_data(config: StudyConfig) -> StudyData:
         leaks=found.leaks,
         warnings=found.warnings,
         fingerprints=found.fingerprints,
+        bad=tuple(reader.bad),
     )
 
 
-def _load(config: StudyConfig, source: Task) -> TaskData:
-    is_target = source.name in config.targets
-    search = _samples(source, "search", config.evaluation.samples)
-    source.metric.check(source.name, search)
+class _Reader:
+    """Reads splits, and keeps what was wrong with samples that are left out.
+
+    Args:
+        config: The study.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.bad: list[BadSample] = []
+        self._sizes: dict[str, int] = {}
+
+    def samples(self, source: Task, split: Split) -> list[Sample]:
+        """Return a split's samples.
+
+        Raises:
+            ValueError: The split can't be read, or a sample can't be used and none is to be left out.
+        """
+        config = self.config
+        limit = config.training.samples if split == "train" else config.evaluation.samples
+        skip = config.data.on_bad_sample == "skip"
+        errors: list[SampleError] = []
+        samples = source.load(split, limit, errors if skip else None)
+        if split != "train":
+            if skip:
+                samples = _scorable(source, samples, errors)
+            source.metric.check(source.name, samples)
+        self.bad += [
+            BadSample(task=source.name, split=split, label=error.label, reason=error.reason)
+            for error in errors
+        ]
+        self._sizes[f"{source.name}/{split}"] = len(samples)
+        return samples
+
+    def check(self) -> None:
+        """Refuse too many bad samples.
+
+        Raises:
+            InputError: There are.
+        """
+        check_bad(self.config.data, self.bad, self._sizes)
+
+
+def _scorable(source: Task, samples: Sequence[Sample], errors: list[SampleError]) -> list[Sample]:
+    """Return the samples that a task's metric can score, and keep what is wrong with the others."""
+    scorable = []
+    for sample in samples:
+        if (reason := source.metric.metric.unfit(sample)) is None:
+            scorable.append(sample)
+        else:
+            metric = source.metric.name
+            errors.append(SampleError(sample.label, f"the metric {metric!r} does not fit: {reason}"))
+    return scorable
+
+
+def _load(reader: _Reader, source: Task) -> TaskData:
+    is_target = source.name in reader.config.targets
     return TaskData(
         name=source.name,
         role="target" if is_target else "held_out",
         metric=source.metric,
         decoding=source.decoding,
-        train=tuple(_samples(source, "train", config.training.samples)) if is_target else (),
-        search=tuple(search),
+        train=tuple(reader.samples(source, "train")) if is_target else (),
+        search=tuple(reader.samples(source, "search")),
     )
 
 
-def _load_replay(config: StudyConfig, source: Task) -> TaskData:
+def _load_replay(reader: _Reader, source: Task) -> TaskData:
     return TaskData(
         name=source.name,
         role="replay",
         metric=source.metric,
         decoding=source.decoding,
-        train=tuple(_samples(source, "train", config.training.samples)),
+        train=tuple(reader.samples(source, "train")),
         search=(),
     )
-
-
-def _samples(source: Task, split: Split, limit: int | None) -> list[Sample]:
-    return source.load(split, limit)
 
 
 def _without(tasks: Sequence[TaskData], found: Findings) -> tuple[TaskData, ...]:

@@ -109,7 +109,8 @@ def _largest_sample(config: StudyConfig, tasks: tuple[TaskData, ...], guess: boo
     from trainables.sample_shape import largest_sample
 
     try:
-        return largest_sample(tasks, Encoder.load(config.model.path))
+        skip_bad = config.data.on_bad_sample == "skip"
+        return largest_sample(tasks, Encoder.load(config.model.path), skip_bad=skip_bad)
     except ModelError as error:
         if guess:
             return guessed_sample(tasks, load_config(config.model.path))

@@ -14,7 +14,8 @@ from search.leakage import Leak
 from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
-from trainables.jobs import WorkerSetup
+from trainables.bad_samples import BadSample
+from trainables.jobs import TaskData, WorkerSetup
 
 _CLUSTER_TIMEOUT = 60.0  # seconds for a cluster and all its nodes to answer
 
@@ -31,6 +32,8 @@ class Prepared:
         data_fingerprints: `<task>/<split>` -> content hash.
         leaks: Training samples that were left out, since they are also, or nearly, scored ones.
         warnings: What else was found in the data, one line each.
+        bad: Samples that were left out, since they can't be used.
+        replay: Tasks of replay, whose samples the setup has one after another.
     """
 
     config: StudyConfig
@@ -40,6 +43,8 @@ class Prepared:
     data_fingerprints: Mapping[str, str]
     leaks: tuple[Leak, ...] = ()
     warnings: tuple[str, ...] = ()
+    bad: tuple[BadSample, ...] = ()
+    replay: tuple[TaskData, ...] = ()
 
 
 def prepare(config: StudyConfig) -> Prepared:
@@ -67,6 +72,8 @@ def prepare(config: StudyConfig) -> Prepared:
         data_fingerprints=data.fingerprints,
         leaks=data.leaks,
         warnings=data.warnings,
+        bad=data.bad,
+        replay=data.replay,
     )
 
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
-from search.data_findings import leak_rows
+from search.data_findings import bad_rows, leak_rows
 from search.labels import approach_label, approach_sentence, settings_label
 from search.plot_marks import Plot
 from search.plots import study_plots
@@ -75,6 +75,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         totals=_totals(record),
         failures=_failures(record),
         leaks=leak_rows(record.leaks),
+        bad=bad_rows(record.bad),
         command=_command(record),
         repeatable=_repeatable(record),
         recipe_yaml=_recipe_yaml(selection),

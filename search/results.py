@@ -14,6 +14,7 @@ from search.leakage import Leak
 from search.objective import Objective, Score
 from spaces.points import Point, Soup
 from spaces.recipe import Recipe
+from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation
 
 _POINT_COLUMNS = ("trial", "step", "transform", "alpha", "keep", "members", "subset", "learning_rate")
@@ -152,6 +153,7 @@ class StudyRecord:
         points: What was evaluated without training, in the order in which it was planned.
         points_seconds: Wall-clock time of that.
         leaks: Training samples that were left out, since they are also, or nearly, scored ones.
+        bad: Samples that were left out, since they can't be used.
     """
 
     config: StudyConfig
@@ -163,6 +165,7 @@ class StudyRecord:
     points: tuple[PointResult, ...] = ()
     points_seconds: float = 0.0
     leaks: tuple[Leak, ...] = ()
+    bad: tuple[BadSample, ...] = ()
 
 
 def trials_csv(trials: Iterable[TrialResult]) -> str:

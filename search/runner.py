@@ -18,7 +18,7 @@ from search.autoscaler import cluster_nodes
 from search.base import base_key, cached_base
 from search.cluster import connected
 from search.config import StudyConfig
-from search.data_findings import data_lines, leak_tags
+from search.data_findings import bad_csv, data_lines, data_tags
 from search.encoding import encode_once, for_workers
 from search.handover import StudyFolder, write_results
 from search.leased_jobs import run_jobs
@@ -92,7 +92,7 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
             _make_anew(folder.root)
             for warning in placement.warnings:
                 console.print(f"warning: {warning}")
-            for line in data_lines(prepared.leaks, prepared.warnings):
+            for line in data_lines(prepared.leaks, prepared.warnings, prepared.bad):
                 console.print(line)
             return _run_recorded(prepared, folder, placement, console, grows=grows)
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
@@ -105,12 +105,13 @@ def _run_recorded(
     """Run the study under its MLflow parent run and write its folder."""
     config = prepared.config
     write_atomically(folder.study, dump_study(config).encode())
+    if prepared.bad:
+        write_atomically(folder.bad_samples, bad_csv(prepared.bad).encode())
     made_with = versions()
     tracker = StudyTracker(config.tracking.uri, config.tracking.experiment)
     with tracker:
-        tracker.start_study(
-            config, tags={**made_with, **leak_tags(prepared.leaks)}, fingerprints=prepared.data_fingerprints
-        )
+        tags = {**made_with, **data_tags(prepared.leaks, prepared.bad)}
+        tracker.start_study(config, tags=tags, fingerprints=prepared.data_fingerprints)
         succeeded = False
         try:
             record = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
@@ -233,6 +234,7 @@ def _search(
         points=points,
         points_seconds=points_seconds,
         leaks=prepared.leaks,
+        bad=prepared.bad,
     )
 
 
@@ -336,8 +338,7 @@ def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
 
 def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selection) -> None:
     files: list[Path] = [folder.trials_table, folder.recipe, folder.report, folder.plots]
-    if folder.points_table.is_file():
-        files.append(folder.points_table)
+    files += [table for table in (folder.points_table, folder.bad_samples) if table.is_file()]
     tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
 
 

@@ -59,5 +59,5 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
         detail = str(error).partition("\n")[0].rstrip(":")
         return Check(name="study", ok=False, detail=detail, fix=fix, required=not outside)
     there = f"{config.name}: {counted(placement.concurrency, 'trial')} at a time at most"
-    told = [there, *placement.warnings, *data_lines(data.leaks, data.warnings)]
+    told = [there, *placement.warnings, *data_lines(data.leaks, data.warnings, data.bad)]
     return Check(name="study", ok=True, detail="; ".join(told))

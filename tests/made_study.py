@@ -10,6 +10,7 @@ from search.config import StudyConfig
 from search.objective import Objective
 from search.results import Rung, StudyRecord, TrialResult, TrialState
 from spaces.recipe import Recipe
+from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation
 
 BASE = {"count": 10.0, "clock": 20.0, "colour": 90.0, "shape": 80.0}
@@ -57,6 +58,7 @@ def record(
     samples: int = 100,
     seconds: float = 100.0,
     versions: Mapping[str, str] | None = None,
+    bad: Sequence[BadSample] = (),
 ) -> StudyRecord:
     """Make a finished study whose base scored 100 or 0 on each of `samples` samples of each task."""
     study = study or config()
@@ -67,6 +69,7 @@ def record(
         trials=tuple(trials),
         seconds=seconds,
         versions=versions or {"torch": "2.13.0"},
+        bad=tuple(bad),
     )
 
 
