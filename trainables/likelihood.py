@@ -87,6 +87,7 @@ class _SharedPrompts:
         takes = inspect.signature(model.forward).parameters
         positions = None
         if "position_ids" in takes:
+            # A private name; there is no other way to the positions of any model's images.
             positions = model._prepare_position_ids_for_generation(ids, inputs)
         last_alone = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         given = model.prepare_inputs_for_generation(
