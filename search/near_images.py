@@ -60,7 +60,7 @@ def thumbnail(content: bytes | npt.NDArray[np.uint8]) -> Thumbnail | None:
 
 
 def _small(image: Image.Image) -> Thumbnail:
-    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("YCbCr")
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("YCbCr")
     pixels = np.asarray(small)
     blocks = pixels[..., 1:].reshape(SIDE // _BLOCK, _BLOCK, SIDE // _BLOCK, _BLOCK, 2)
     return Thumbnail(pixels[..., 0].copy(), blocks.mean((1, 3)).round().astype(np.uint8))
@@ -77,7 +77,7 @@ def near_pairs(
     """Yield the places of images that are nearly the same and have the same group, in rising order of `ones`.
 
     Args:
-        ones: Images with a group, from 0 to 2^20.
+        ones: Images with the number of a group.
         others: Those that they are compared with.
     """
     if not ones or not others:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from search import near_images, near_texts
 from search.signatures import Exchange, Signature
 
 _LEAST_WORDS: Final = 3  # of a question about an image that is looked for within another
-_GROUPS: Final = 2**20
 
 Splits = Mapping[str, Sequence[Signature]]
 """`<task>/<split>` -> signatures of its samples."""
@@ -103,31 +101,29 @@ def _first_places(items: Iterator[tuple[object, _Asked]]) -> dict[object, dict[s
 
 
 def _near_images(asked: Sequence[_Asked], known: Sequence[_Asked]) -> Iterator[tuple[_Asked, _Asked]]:
-    ones, others = _by_image_and_answer(asked), _by_image_and_answer(known)
+    numbers: dict[str, int] = {}
+    ones, others = _by_image_and_answer(asked, numbers), _by_image_and_answer(known, numbers)
     pairs = near_images.near_pairs(
         *(
-            [(first.signature.thumbnails[0], _number(answer)) for (_, answer), (first, *_) in each]
+            [(first.signature.thumbnails[0], number) for number, (first, *_) in each]
             for each in (ones, others)
         )
     )
     for a, b in pairs:
         for one, other in product(ones[a][1], others[b][1]):
-            if _share_answer(one, other) and _same_images(one, other) and _same_question(one, other):
+            if _same_images(one, other) and _same_question(one, other):
                 yield one, other
 
 
-def _by_image_and_answer(asked: Sequence[_Asked]) -> list[tuple[tuple[bytes, str], list[_Asked]]]:
-    """Return the exchanges about images by their first image and each answer."""
-    groups: dict[tuple[bytes, str], list[_Asked]] = defaultdict(list)
+def _by_image_and_answer(asked: Sequence[_Asked], numbers: dict[str, int]) -> list[tuple[int, list[_Asked]]]:
+    """Return the exchanges about images by their first image and each answer, with the answer's number."""
+    groups: dict[tuple[bytes, int], list[_Asked]] = defaultdict(list)
     for each in asked:
         if each.signature.thumbnails:
             for answer in each.exchange.answers:
-                groups[each.signature.digests[0], answer].append(each)
-    return list(groups.items())
-
-
-def _number(answer: str) -> int:
-    return zlib.crc32(answer.encode()) % _GROUPS
+                number = numbers.setdefault(answer, len(numbers))
+                groups[each.signature.digests[0], number].append(each)
+    return [(number, exchanges) for (_, number), exchanges in groups.items()]
 
 
 def _near_texts(asked: Sequence[_Asked], known: Sequence[_Asked]) -> Iterator[tuple[_Asked, _Asked]]:
@@ -135,12 +131,9 @@ def _near_texts(asked: Sequence[_Asked], known: Sequence[_Asked]) -> Iterator[tu
     others = [each for each in known if not each.signature.digests]
     words = [[near_texts.words_of(each.exchange.question) for each in part] for part in (ones, others)]
     for a, b in near_texts.candidates(*words):
-        if _share_answer(ones[a], others[b]) and near_texts.alike(words[0][a], words[1][b]):
+        share_answer = not set(ones[a].exchange.answers).isdisjoint(others[b].exchange.answers)
+        if share_answer and near_texts.alike(words[0][a], words[1][b]):
             yield ones[a], others[b]
-
-
-def _share_answer(one: _Asked, other: _Asked) -> bool:
-    return not set(one.exchange.answers).isdisjoint(other.exchange.answers)
 
 
 def _same_images(one: _Asked, other: _Asked) -> bool:
