@@ -122,12 +122,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """
     merged = dict(base)
     for key, value in own.items():
-        # Another metric has other options.
-        if (
-            isinstance(value, dict)
-            and isinstance(base.get(key), dict)
-            and not (key == "metric" and "name" in value)
-        ):
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key != "metric":
             merged[key] = _merged(base[key], value)
         else:
             merged[key] = value

@@ -41,7 +41,7 @@ class StoredCell:
             OSError: The file is gone, damaged or another.
         """
         try:
-            value = _chunks(self.file).cell(self.row, self.column)
+            value = _cell(self.file, self.row, self.column)
             value = value if self.item is None else value[self.item]
             content = value["bytes"] if isinstance(value, dict) else value
         except (pa.ArrowException, OSError, LookupError, TypeError) as error:
@@ -52,18 +52,29 @@ class StoredCell:
         return content
 
 
+@dataclass(frozen=True, slots=True)
 class _Chunks:
-    """A table that is read in pieces of consecutive rows."""
+    """A table that is read in pieces of consecutive rows.
 
-    def __init__(self, ends: list[int], read: Callable[[int, str], pa.ChunkedArray | pa.Array]) -> None:
-        self._ends = ends
-        # Two, so that two columns of images can take turns.
-        self._read = lru_cache(maxsize=2)(read)
+    Attributes:
+        ends: Number of rows up to the end of each piece.
+        read: Reads a column of a piece.
+    """
 
-    def cell(self, row: int, column: str) -> Any:
-        chunk = bisect.bisect_right(self._ends, row)
-        first = self._ends[chunk - 1] if chunk else 0
-        return self._read(chunk, column)[row - first].as_py()
+    ends: list[int]
+    read: Callable[[int, str], pa.ChunkedArray | pa.Array]
+
+
+def _cell(path: str, row: int, column: str) -> Any:
+    ends = _chunks(path).ends
+    chunk = bisect.bisect_right(ends, row)
+    return _column(path, chunk, column)[row - (ends[chunk - 1] if chunk else 0)].as_py()
+
+
+# Two, so that two columns or files can take turns; of all files together, for a piece may be large.
+@lru_cache(maxsize=2)
+def _column(path: str, chunk: int, column: str) -> pa.ChunkedArray | pa.Array:
+    return _chunks(path).read(chunk, column)
 
 
 @lru_cache(maxsize=8)
@@ -71,7 +82,7 @@ def _chunks(path: str) -> _Chunks:
     with open(path, "rb") as file:
         magic = file.read(len(_ARROW_MAGIC))
     if magic.startswith(_PARQUET_MAGIC):
-        parquet = pq.ParquetFile(path, memory_map=True)
+        parquet = pq.ParquetFile(path)
         groups = range(parquet.metadata.num_row_groups)
         ends = list(accumulate(parquet.metadata.row_group(group).num_rows for group in groups))
         return _Chunks(ends, lambda group, column: parquet.read_row_group(group, columns=[column])[column])

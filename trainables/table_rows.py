@@ -32,7 +32,7 @@ def read_parquet(path: Path, label: str, classes: Classes | None = None) -> Iter
         ValueError: It is no such file.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             first = 0
             for group in range(file.metadata.num_row_groups):

@@ -208,6 +208,11 @@ class TestCards:
         assert made.shares == {"train": 5, "search": 2, "confirm": 0.1}
         assert made.metric == MetricSpec("exact_match")
 
+    def test_a_card_s_source_is_not_a_folder_beside_the_study(self, tmp_path: Path, cards: Path) -> None:
+        (tmp_path / "birds" / "owls").mkdir(parents=True)
+        made = spec(load(tmp_path, tasks={"birds": {"card": "owls"}}))
+        assert made.origins["train"] == Origin(source="birds/owls", split="train")
+
     def test_null_takes_the_card_s_away(self, tmp_path: Path, cards: Path) -> None:
         own = {"card": "owls", "source": None, **OWN}
         made = spec(load(tmp_path, tasks={"birds": own}))

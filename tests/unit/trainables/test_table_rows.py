@@ -125,7 +125,7 @@ def test_few_chunks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return own(self, group, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
-    stored_cells._chunks.cache_clear()
+    stored_cells._column.cache_clear()
     assert [cell.read()[0] for cell in cells] == list(range(12))
     assert counted == [0, 1, 2, 3]
     cells[0].read()

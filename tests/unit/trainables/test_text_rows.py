@@ -155,7 +155,8 @@ def test_base64_images_of_json_lines_stay_in_the_file(tmp_path: Path) -> None:
     url = f"data:image/png;base64,{text}"
     deep = {"messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}, {"text": "?"}]}]}
     rows = [{"q": "\u20ac", "image": text}, {"images": [url, text]}, deep]
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    file.write_text("\ufeff" + lines, encoding="utf-8")
     first, second, third = values(file)
     images = [
         first["image"],
