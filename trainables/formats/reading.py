@@ -108,6 +108,8 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         if field not in COLUMNS[name]:
             near = did_you_mean(field, COLUMNS[name])
             raise ValueError(f"tasks.{spec.name}.columns: the format {name} has no field {field!r}: {near}")
+    if spec.answer is not None and name != "multiple_choice":
+        raise ValueError(f"tasks.{spec.name}.answer: only multiple_choice has it, and the format is {name}")
     if spec.prompt is not None and name in ("messages", "conversations"):
         raise ValueError(f"tasks.{spec.name}.prompt: {name} say themselves what is asked")
     try:

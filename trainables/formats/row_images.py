@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +11,19 @@ from trainables.formats.texts import shown
 from trainables.image_paths import image_path
 from trainables.images import image_size
 from trainables.samples import ImageSource
+from trainables.stored_images import base64_bytes
 
-# How JPEG, PNG, GIF and WebP files start in base64; a path of such letters alone is not to be expected.
-_BASE64: Final = re.compile(r"(/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]{32,}={0,2}\s*")
+# How JPEG, PNG, GIF and WebP files start in base64, and BMP and TIFF files, whose starts say less; a path of
+# such letters alone is not to be expected.
+_LETTERS: Final = r"[A-Za-z0-9+/\s]"
+_BASE64: Final = re.compile(
+    rf"(?:(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR){_LETTERS}{{32,}}|(?:Qk|SUkq|TU0AK){_LETTERS}{{256,}})={{0,2}}\s*"
+)
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a row's image or images as a list; null is none."""
-    if value is None:
+    """Return a row's image or images as a list; null and an empty text are none."""
+    if value is None or value == "":
         return []
     if isinstance(value, (list, tuple)):
         return [item for item in value if item is not None]
@@ -57,20 +60,11 @@ def _source(value: Any, folder: Path | None) -> ImageSource:
     elif isinstance(value, bytes):
         return value
     elif isinstance(value, str):
-        if value.startswith("data:"):
-            return _decoded(value.partition(",")[2])
-        if _BASE64.fullmatch(value):
-            return _decoded(value)
+        if value.startswith("data:") or _BASE64.fullmatch(value):
+            return base64_bytes(value)
         if re.match(r"[a-z0-9+]+://", value):
             raise ValueError(f"images are not fetched: put {shown(value)} into a file and name its path")
         return image_path(value, folder or Path.cwd())
     elif hasattr(value, "read"):
         return value
     raise ValueError(f"an image must be a path, a data URL, base64, or a file's content, got {shown(value)}")
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"its image is not base64: {error}") from None

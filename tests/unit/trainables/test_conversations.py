@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from text_templates import TEMPLATES, VICUNA, text_processor
 from tiny_models import IDS as TINY_IDS
@@ -86,6 +88,19 @@ def test_images_between_answers_leave_none_out_and_none_twice(name: str) -> None
     assert len(made) == 3
     learnt = Counter(text for texts in taught(encoder(name), made) for text in texts)
     assert learnt == {f"{text}{ENDS[name]}": 1 for text in ("one", "two", "three", "four", "five")}
+
+
+@given(images=st.lists(st.integers(0, 2), min_size=1, max_size=4))
+@settings(max_examples=12, deadline=None)
+def test_whatever_turns_have_images_every_answer_is_learnt_once(images: list[int]) -> None:
+    """Of the family whose template writes the last answer's beginning otherwise than the others'."""
+    turns: list[str] = []
+    for number, count in enumerate(images):
+        turns += ["<image>" * count + f"{number}?", f"answer {number}"]
+    pictures = (PICTURES * 2)[: sum(images)]
+    made = samples_of(Dialogue(turns=said(*turns)), pictures, id="x", where="chats.jsonl:3", split="train")
+    learnt = Counter(text for texts in taught(encoder("llava_onevision"), made) for text in texts)
+    assert learnt == {f"answer {number}<|im_end|>": 1 for number in range(len(images))}
 
 
 def test_the_embedded_model_learns_every_answer() -> None:

@@ -337,6 +337,13 @@ class TestMultipleChoice:
             one(row, answer="text")
 
 
+def test_only_a_choice_is_written_as_text_or_letter() -> None:
+    with pytest.raises(
+        ValueError, match=r"^tasks\.birds\.answer: only multiple_choice has it, .* question_answer"
+    ):
+        one({"question": "q", "answer": "a"}, answer="letter")
+
+
 class TestTemplate:
     def test_fields_and_columns(self) -> None:
         row = {"q": "Which?", "answer": "owl", "meta": {"hint": "It flies.", "n": 2}, "none": None}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from format_rows import WHERE, one, picture
+from PIL import Image
 
 from trainables.bad_samples import SampleError
 from trainables.formats.row_images import image_source
@@ -41,6 +43,17 @@ def test_images_without_a_file(value: Any, source: Any) -> None:
     assert image_source(value, None) == source
 
 
+def test_a_bitmap_in_base64_is_no_path() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "BMP")
+    assert image_source(base64.b64encode(file.getvalue()).decode(), None) == file.getvalue()
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+def test_a_row_may_have_no_image(value: Any) -> None:
+    assert one({"prompt": "p", "answer": "a", "image": value}).images == ()
+
+
 def test_paths_are_relative_to_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture())
     for value in ("a.png", {"bytes": None, "path": "a.png"}):
@@ -55,7 +68,8 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path) -> None:
         ("https://example.org/a.png", "images are not fetched"),
         (b"nothing", "its image can't be read: not an image that Pillow knows"),
         (picture()[:20], "its image can't be read"),
-        ("data:image/png;base64,!!!", "its image is not base64"),
+        ("data:image/png;base64,!!!", "not base64"),
+        ("data:image/png,abc", "a data URL must hold base64"),
         ({"bytes": None, "path": None}, "an image must be a path, a data URL, base64"),
         (7, "an image must be a path, .* got int 7"),
         (Stored(b"nothing"), "its image can't be read"),
