@@ -317,6 +317,15 @@ def test_the_resolved_study_stands_by_itself(
     assert again.resolved_tasks() == config.resolved_tasks()
 
 
+def test_every_shipped_card_is_a_task(tmp_path: Path) -> None:
+    names = sorted(path.stem for path in task_resolution.CARDS.glob("*.yaml"))
+    assert len(names) >= 15
+    assert not set(names) & set(tiny.TASKS)
+    config = load(tmp_path, tasks={"birds": OWN}, held_out=names)
+    assert {str(spec(config, name).metric.name) for name in names} <= set(METRICS)
+    assert all("search" in spec(config, name).origins for name in names)
+
+
 def test_samples_of_a_folder_s_task(tmp_path: Path) -> None:
     put(tmp_path / "mine" / "birds.yaml", source="all.jsonl", divide={"train": 1, "search": 1})
     rows = [json.dumps({"prompt": f"bird {i}?", "answer": "yes"}) for i in range(40)]
