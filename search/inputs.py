@@ -10,6 +10,7 @@ from search.bad_policy import SKIP_HINT, check_bad
 from search.config import StudyConfig
 from search.leakage import Findings, Leak, compare_splits
 from search.study_file import InputError
+from search.thumbnails import Thumbnails
 from trainables.bad_samples import BadSample, SampleError
 from trainables.jobs import TaskData
 from trainables.samples import Sample, Split
@@ -63,7 +64,9 @@ def load_data(config: StudyConfig) -> StudyData:
             for name, source in sources.items()
             if "confirm" in source.splits
         }
-        found = compare_splits(tasks, replay, confirm)
+        thumbnails = Thumbnails(config.folder.parent / ".cache")
+        found = compare_splits(tasks, replay, confirm, thumbnails)
+        thumbnails.keep()
         reader.check()
     except InputError:
         raise

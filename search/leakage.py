@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from search.near_images import Thumbnail
 from search.signatures import signatures
+from search.thumbnails import Thumbnails
 from search.twins import Splits, Twin, find_twins
 from search.wording import counted
 from trainables.jobs import TaskData
@@ -65,6 +65,7 @@ def compare_splits(
     tasks: Sequence[TaskData],
     replay: Sequence[TaskData],
     confirm: Mapping[str, Callable[[], Sequence[Sample]]],
+    thumbnails: Thumbnails,
 ) -> Findings:
     """Compare what a study trains on with what it is scored on, by the search and when a result is confirmed.
 
@@ -74,14 +75,16 @@ def compare_splits(
         tasks: Targets and held-out tasks.
         replay: Tasks of replay.
         confirm: Name of a task -> what reads its confirm split; tasks without one are left out.
+        thumbnails: Makes those of the images.
 
     Raises:
         SampleError: An image can't be read.
     """
-    known: dict[bytes, Thumbnail | None] = {}
-    train = {f"{task.name}/train": signatures(task.train, known) for task in (*tasks, *replay) if task.train}
-    search = {f"{task.name}/search": signatures(task.search, known) for task in tasks}
-    last = {f"{name}/confirm": signatures(read(), known) for name, read in confirm.items()}
+    train = {
+        f"{task.name}/train": signatures(task.train, thumbnails) for task in (*tasks, *replay) if task.train
+    }
+    search = {f"{task.name}/search": signatures(task.search, thumbnails) for task in tasks}
+    last = {f"{name}/confirm": signatures(read(), thumbnails) for name, read in confirm.items()}
     twins = find_twins(train, {**search, **last})
     dropped = frozenset((twin.train, twin.place) for twin in twins)
     kept = {

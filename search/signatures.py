@@ -11,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from search.near_images import Thumbnail, thumbnail
+from search.near_images import Thumbnail
+from search.thumbnails import Thumbnails
 from trainables.bad_samples import SampleError
 from trainables.plain_text import plain_text
 from trainables.samples import IMAGE_MARK, Sample, image_content
@@ -51,12 +52,12 @@ class Signature:
     exchanges: tuple[Exchange, ...]
 
 
-def signatures(samples: Sequence[Sample], known: dict[bytes, Thumbnail | None]) -> list[Signature]:
+def signatures(samples: Sequence[Sample], thumbnails: Thumbnails) -> list[Signature]:
     """Return the samples' signatures, by several threads.
 
     Args:
         samples: The samples.
-        known: Takes the thumbnail of each image by its digest, so that none is decoded twice.
+        thumbnails: Makes those of the images.
 
     Raises:
         SampleError: An image can't be read.
@@ -69,10 +70,8 @@ def signatures(samples: Sequence[Sample], known: dict[bytes, Thumbnail | None]) 
             reason = f"its image can't be read: {error.strerror or error}"
             raise SampleError(sample.label, reason) from None
         digests = tuple(hashlib.sha256(content).digest() for content in contents)
-        for digest, image, content in zip(digests, sample.images, contents, strict=True):
-            if digest not in known:
-                known[digest] = thumbnail(image if isinstance(image, np.ndarray) else content)
-        small = [found for digest in digests if (found := known[digest]) is not None]
+        made = map(thumbnails.of, digests, sample.images, contents)
+        small = [each for each in made if each is not None]
         return Signature(
             label=sample.label,
             content=sample.content_hash(contents),

@@ -15,6 +15,7 @@ from test_near_images import brighter, encoded, scene, smaller
 from search.inputs import load_data
 from search.signatures import signatures
 from search.study_file import load_study
+from search.thumbnails import Thumbnails
 from search.twins import Twin, find_twins
 from trainables.samples import SPLITS, ImageSource, Sample, Turn
 from trainables.tiny import load_split
@@ -31,7 +32,7 @@ def ask(prompt: str, answer: str, *images: ImageSource, **fields: Any) -> Sample
 
 
 def twins(train: list[Sample], scored: list[Sample]) -> list[tuple[int, int, bool]]:
-    known: dict[bytes, Any] = {}
+    known = Thumbnails()
     found = find_twins({"a/train": signatures(train, known)}, {"b/search": signatures(scored, known)})
     return [(twin.place, twin.other, twin.exact) for twin in found]
 
@@ -101,7 +102,7 @@ def test_the_very_same_comes_before_nearly_the_same() -> None:
 
 def test_each_scored_split_counts_once() -> None:
     sample, copy = ask("Is it red?", "no", CAT), ask("Is it red?", "no", COPY)
-    signed = signatures([sample, copy], {})
+    signed = signatures([sample, copy], Thumbnails())
     found = find_twins({"a/train": signed}, {"b/search": signed, "b/confirm": signed[1:]})
     assert found == [
         Twin(train="a/train", place=0, scored="b/search", other=0, exact=True),
@@ -155,7 +156,7 @@ def test_the_quickstart_has_no_twins_and_nothing_else_to_say() -> None:
 
 @pytest.mark.slow
 def test_no_two_splits_of_the_embedded_tasks_have_twins() -> None:
-    known: dict[bytes, Any] = {}
+    known = Thumbnails()
     signed = {
         f"{name}/{split}": signatures(load_split(name, split), known) for name in TASKS for split in SPLITS
     }
