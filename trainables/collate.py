@@ -182,8 +182,8 @@ class Encoder:
             spans.append((len(ids) + start, len(ids) + stop))
             if plain[: len(whole)] != whole or whole[: len(prefix)] != prefix or ids[start:] != plain[start:]:
                 raise ValueError(
-                    "the chat template lets prompt and answer share a token, "
-                    "so the loss could not be limited to the answer"
+                    f"an answer that begins with {through[len(before) :][:12]!r} and what stands before it, "
+                    f"{before[-12:]!r}, share a token, so the loss could not be limited to the answer"
                 )
         return full, spans
 

@@ -34,13 +34,15 @@ def read_conversation(fields: Fields, field: str) -> Dialogue:
     turns = read_turns(fields.get(field), fields.name(field), images)
     system = fields.get("system")
     if system is not None and (not turns or turns[0].role != "system"):
-        turns.insert(0, Turn(role="system", text=_content(system, fields.name("system"), images)))
+        turns.insert(0, Turn(role="system", text=_content(system, fields.name("system"), images).strip()))
     check_turns(turns)
     return Dialogue(turns=tuple(turns), images=images.in_order())
 
 
 def read_turns(value: Any, what: str, images: Images) -> list[Turn]:
     """Return the turns of a list of mappings with `role` and `content`, or `from` and `value`.
+
+    White space around a turn is dropped: with what a template writes before it, it could make one token.
 
     Args:
         value: What the row holds.
@@ -67,7 +69,7 @@ def read_turns(value: Any, what: str, images: Images) -> list[Turn]:
         role = turn[speaker]
         if not isinstance(role, str) or role not in _ROLES:
             raise ValueError(f"{here}: unknown {speaker} {shown(role)}: {did_you_mean(str(role), _ROLES)}")
-        turns.append(Turn(role=_ROLES[role], text=_content(turn[said], here, images)))
+        turns.append(Turn(role=_ROLES[role], text=_content(turn[said], here, images).strip()))
     return turns
 
 

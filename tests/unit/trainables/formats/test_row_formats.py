@@ -150,6 +150,10 @@ class TestConversations:
         assert (sample.id, sample.prompt, sample.answer) == ("000123", "<image>\nWhich?", "owl")
         assert sample.images == (tmp_path / "owl.png",)
 
+    def test_white_space_around_turns_is_dropped(self) -> None:
+        sample = one({"conversations": [lava("human", " Which?\n"), lava("gpt", "\nan owl\n")]})
+        assert (sample.prompt, sample.answer) == ("Which?", "an owl")
+
     def test_turns_may_have_roles_and_contents(self) -> None:
         row = {"conversation": [said("user", "Which?"), said("assistant", "owl")]}
         assert one(row).answer == "owl"
