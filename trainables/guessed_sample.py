@@ -14,7 +14,7 @@ _CHANNELS = 3
 
 
 def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
-    """Return a guess: a token for two characters, and an image as the model's configuration has it.
+    """Return a guess: a token for two characters, and images as the model's configuration has them.
 
     Args:
         tasks: The study's tasks.
@@ -28,8 +28,11 @@ def guessed_sample(tasks: Iterable[TaskData], model_config: Any) -> SampleShape:
     extras: dict[str, tuple[int, ...]] = {}
     grids: dict[str, Any] = {}
     if sizes and layout is not None:
-        placeholders, extras, grids = _image(model_config, layout, max(sizes, key=math.prod))
-        tokens += placeholders
+        placeholders, one, laid_out = _image(model_config, layout, max(sizes, key=math.prod))
+        images = max(len(sample.images) for sample in samples)
+        tokens += images * placeholders
+        extras = {name: (images * first, *others) for name, (first, *others) in one.items()}
+        grids = {name: images * values for name, values in laid_out.items()}
     return SampleShape(
         tokens=tokens,
         answer_tokens=min(answer, tokens),

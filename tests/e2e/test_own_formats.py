@@ -198,6 +198,14 @@ def test_mlflow_keeps_the_table_of_bad_rows(home: Path) -> None:
     assert "bad_samples.csv" in [file.path for file in client.list_artifacts(parent.info.run_id)]
 
 
+def test_a_plan_tells_of_bad_rows(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """But not of those that only encoding all samples shows."""
+    assert main(["plan", str(home / "own.yaml")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warning: left out, since bad: 1 sample of talks/train: " in told
+    assert "asked/search: " not in told
+
+
 def test_by_default_the_first_bad_row_stops_the_study(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,18 @@ def test_a_grid_is_as_large_as_the_image() -> None:
     assert guess.tokens == -(-text // 2) + 2 + 88
 
 
+def test_every_image_of_a_sample_counts() -> None:
+    """16 x 16 pixels are 2 x 2 tokens of 2 x 2 patches in Qwen2.5-VL."""
+    one, *_ = tiny_multimodal.samples("guess", 6)[5:]
+    two = dataclasses.replace(one, images=one.images * 2)
+    alone, both = (dataclasses.replace(task("guess", "held_out"), search=(sample,)) for sample in (one, two))
+    config = tiny_multimodal.build("qwen2_5_vl").config
+    assert guessed_sample([both], config).tokens - guessed_sample([alone], config).tokens == 4
+    assert guessed_sample([both], config).grids == {"image_grid_thw": [[1, 4, 4]] * 2}
+    assert guessed_sample([both], config).extras["pixel_values"][0] == 2 * 16
+    assert guessed_sample([both], tiny_multimodal.build("llava_next").config).extras["pixel_values"][0] == 2
+
+
 def test_crops_are_as_many_as_there_may_be() -> None:
     """32 x 32 pixels are four crops of 16, or five with the whole image, each of 16 patches."""
     data = dataclasses.replace(task("guess", "held_out"), search=tuple(tiny_multimodal.samples("guess", 1)))
