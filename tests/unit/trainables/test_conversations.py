@@ -214,6 +214,13 @@ def test_an_answer_can_t_hold_an_image(name: str) -> None:
         encoder(name).encode(sample(answer="<image>", images=PICTURES[:1]))
 
 
+def test_to_a_model_of_text_a_mark_is_text() -> None:
+    encoded = encoder("chatml").encode(sample(prompt="What is <image> in SVG?"))
+    assert "What is <image> in SVG?" in encoder("chatml").tokenizer.decode(encoded.tokens["input_ids"])
+    with pytest.raises(SampleError, match=r"marks <image> in its texts: 1, and its images: 0"):
+        encoder("qwen2_vl").encode(sample(prompt="What is <image> in SVG?"))
+
+
 def test_what_a_template_refuses_is_told() -> None:
     with pytest.raises(SampleError, match=r"^chats\.jsonl:3: .*refuses.*: System role not supported$"):
         encoder("gemma").encode(sample(history=(Turn(role="system", text="S"),)))
