@@ -1,4 +1,4 @@
-"""Nearly the same text: one within the other, or a long one with a few words changed.
+"""Nearly the same text: in another template, or a long one with a few words changed.
 
 Long texts are found by their word 8-grams, without case and punctuation, as GPT-3's authors looked for
 benchmarks in their training data: by n-grams of 8 to 13 words, of which those in more than 10 documents were
@@ -19,12 +19,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-GRAM: Final = 8
-"""Words of an n-gram, and of the shortest text that is looked for within others."""
+LONG: Final = 100
+"""Words of the shortest text that may differ from another that counts as nearly the same."""
+CORE: Final = 8
+"""Words that a text must have besides a template."""
+_GRAM: Final = 8  # words
 _COMMON: Final = 10  # texts with an n-gram above which it is a template's
 _KEYS: Final = 64  # n-grams by which a text is found
 _LEAST_HITS: Final = 0.25  # share of these that a candidate has
-_CHANGED: Final = 0.05  # share of the words
+_CHANGED: Final = 1 / LONG  # share of the words
 _LONGEST_CHANGE: Final = 2  # words in a row
 _AT_A_TIME: Final = 4096
 
@@ -48,13 +51,13 @@ def within(one: Sequence[str], other: Sequence[str], least: int) -> bool:
 def alike(one: Sequence[str], other: Sequence[str]) -> bool:
     """Tell whether two long texts are nearly the same.
 
-    They are if at most one word in 20 differs, never more than two in a row, and none of these has a digit:
-    questions of one template differ by their numbers, or by whole phrases.
+    They are if at most one word in 100 differs, never more than two in a row, and none of these has a digit:
+    questions of one template differ by some words, and most of all by their numbers.
     """
     short, long = sorted((one, other), key=len)
-    if within(one, other, GRAM):
-        return True
     allowed = int(_CHANGED * len(short))
+    if short == long:
+        return True
     if not allowed or len(long) - len(short) > allowed:
         return False
     surplus = [Counter(a) - Counter(b) for a, b in ((short, long), (long, short))]
@@ -70,6 +73,28 @@ def alike(one: Sequence[str], other: Sequence[str]) -> bool:
         sum(max(len(a), len(b)) for a, b in changes) <= allowed
         and all(max(len(a), len(b)) <= _LONGEST_CHANGE for a, b in changes)
         and not any(map(_has_digit, changed))
+    )
+
+
+def cores(texts: Sequence[list[str]]) -> list[list[str] | None]:
+    """Return each text without the words that all of them begin and end with; None where little is left.
+
+    A template shows only where texts differ: of one alone nothing is taken away.
+    """
+    if not texts:
+        return []
+    first, last = min(texts), max(texts)
+    backwards = [text[::-1] for text in texts]
+    start = end = 0
+    if first != last:
+        start, end = _in_common(first, last), _in_common(min(backwards), max(backwards))
+    return [text[start : len(text) - end] if len(text) - start - end >= CORE else None for text in texts]
+
+
+def _in_common(one: list[str], other: list[str]) -> int:
+    """Return how many words two texts begin with alike."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )
 
 
@@ -117,14 +142,14 @@ def _grams(texts: Sequence[Sequence[str]]) -> tuple[npt.NDArray[np.uint64], npt.
     """Return the hashes of each text's distinct n-grams and the text's place, by text and rising hash."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     words = np.fromiter((_hash(word) for text in texts for word in text), np.uint64, int(lengths.sum()))
-    if len(words) < GRAM:
+    if len(words) < _GRAM:
         return np.empty(0, np.uint64), np.empty(0, np.int64)
-    grams = np.zeros(len(words) - GRAM + 1, np.uint64)
-    for place in range(GRAM):
+    grams = np.zeros(len(words) - _GRAM + 1, np.uint64)
+    for place in range(_GRAM):
         grams = grams * np.uint64(0x9E3779B97F4A7C15) + words[place : place + len(grams)]
     grams ^= grams >> np.uint64(29)
     owners = np.repeat(np.arange(len(texts)), lengths)
-    inside = owners[: len(grams)] == owners[GRAM - 1 :]
+    inside = owners[: len(grams)] == owners[_GRAM - 1 :]
     grams, owners = grams[inside], owners[: len(grams)][inside]
     order = np.lexsort((grams, owners))
     grams, owners = grams[order], owners[order]

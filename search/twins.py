@@ -52,7 +52,8 @@ def find_twins(train: Splits, scored: Splits) -> list[Twin]:
     accepted answer in common and nearly the same images, and ask
 
     - with images: in plain text the same, or one question stands within the other;
-    - without: in plain text the same, or nearly the same at some length; see `near_texts`.
+    - without: in plain text the same, in another template or not, or a long one with few words changed; see
+      `near_texts`.
     """
     found: dict[tuple[str, int, str], tuple[int, bool]] = {}
 
@@ -127,13 +128,38 @@ def _by_image_and_answer(asked: Sequence[_Asked], numbers: dict[str, int]) -> li
 
 
 def _near_texts(asked: Sequence[_Asked], known: Sequence[_Asked]) -> Iterator[tuple[_Asked, _Asked]]:
-    ones = [each for each in asked if not each.signature.digests]
-    others = [each for each in known if not each.signature.digests]
-    words = [[near_texts.words_of(each.exchange.question) for each in part] for part in (ones, others)]
-    for a, b in near_texts.candidates(*words):
-        share_answer = not set(ones[a].exchange.answers).isdisjoint(others[b].exchange.answers)
-        if share_answer and near_texts.alike(words[0][a], words[1][b]):
-            yield ones[a], others[b]
+    ones, others = _cores(asked), _cores(known)
+    places: dict[tuple[str, str], list[_Asked]] = defaultdict(list)
+    for other, core in others:
+        for answer in other.exchange.answers:
+            places[" ".join(core), answer].append(other)
+    for one, core in ones:
+        for answer in one.exchange.answers:
+            yield from ((one, other) for other in places.get((" ".join(core), answer), ()))
+    ones, others = ([each for each in part if len(each[1]) >= near_texts.LONG] for part in (ones, others))
+    for a, b in near_texts.candidates([core for _, core in ones], [core for _, core in others]):
+        (one, core), (other, its) = ones[a], others[b]
+        share_answer = not set(one.exchange.answers).isdisjoint(other.exchange.answers)
+        if share_answer and near_texts.alike(core, its):
+            yield one, other
+
+
+def _cores(asked: Sequence[_Asked]) -> list[tuple[_Asked, list[str]]]:
+    """Return the exchanges without images, with their words but for their split's template."""
+    splits: dict[str, list[_Asked]] = defaultdict(list)
+    for each in asked:
+        if not each.signature.digests:
+            splits[each.split].append(each)
+    return [
+        (each, core)
+        for split in splits.values()
+        for each, core in zip(
+            split,
+            near_texts.cores([near_texts.words_of(each.exchange.question) for each in split]),
+            strict=True,
+        )
+        if core is not None
+    ]
 
 
 def _same_images(one: _Asked, other: _Asked) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from trainables.tiny.tasks import TASKS
 QUICKSTART = Path(__file__).resolve().parents[3] / "examples" / "quickstart.yaml"
 CAT, DOG = (encoded(scene(seed).resize((320, 240)), "JPEG", quality=95) for seed in (0, 1))
 COPY = encoded(smaller(brighter(scene(0).resize((320, 240)))), "JPEG", quality=60)
-LONG = "The quick brown fox jumps over the lazy dog, and then it sleeps all day long under a tree. " * 2
+LONG = "The quick brown fox jumps over the lazy dog, and then it sleeps all day long under a tree. " * 6
 
 
 def ask(prompt: str, answer: str, *images: ImageSource, **fields: Any) -> Sample:
@@ -48,7 +49,6 @@ SAME = [
     # One of several answers that count as right.
     (ask("How many?", "two"), ask("How many?", "2", references=("2", "two", "a pair"))),
     (ask(LONG, "yes"), ask(LONG.replace("jumps", "leaps", 1).upper(), "yes")),
-    (ask(LONG, "yes"), ask(f"Read and answer.\n{LONG}", "yes")),
     # A mark is a place, not a text.
     (ask("<image> Is it red?", "no", CAT), ask("Is it red? <image>", "no", CAT)),
     # What the system is told is a template's.
@@ -93,6 +93,20 @@ def test_nearly_the_same(pair: tuple[Sample, Sample]) -> None:
 def test_others(pair: tuple[Sample, Sample]) -> None:
     one, other = pair
     assert twins([one], [other]) == twins([other], [one]) == []
+
+
+def test_a_question_in_the_template_of_another_task() -> None:
+    """A template is what all of a split begin and end with; what one sample alone has more is content."""
+    towns = ("Rome", "Oslo", "Bern", "Lima", "Riga")
+    walks = [
+        f"{a} lies {n} miles from {b}, and {n + 1} from {c}."
+        for n, (a, b, c) in enumerate(permutations(towns, 3))
+    ]
+    train = [ask(f"Question: {text} Is that far?\nAnswer:", "no") for text in walks]
+    scored = [ask(f"Tell me, {text} Is that far?", "no") for text in walks]
+    assert twins(train, scored) == [(n, n, False) for n in range(len(walks))]
+    longer = [ask(f"{text} Is that far?", "no") for text in (f"{walks[0]} A mile is 2 km.", *walks[1:])]
+    assert twins(longer, scored) == [(n, n, False) for n in range(1, len(walks))]
 
 
 def test_the_very_same_comes_before_nearly_the_same() -> None:

@@ -16,7 +16,8 @@ from trainables.plain_text import plain_text
         ("“What—is this…”", "what is this"),
         ("STRASSE, Straße", "strasse strasse"),
         ("Is it 10:30, or 3.5?", "is it 10:30 or 3.5"),
-        ("1,000 - 5", "1,000 5"),
+        ("1,000 - 5", "1,000 - 5"),
+        ("well-known - so", "well known so"),
         ("5-3 = -2", "5-3 = -2"),
         ("5 + 3 * 2 % 4 / 1", "5 + 3 * 2 % 4 / 1"),
         ("A.", "a"),
@@ -28,7 +29,9 @@ def test_plain_texts(text: str, plain: str) -> None:
     assert plain_text(text) == plain
 
 
-@pytest.mark.parametrize(("one", "other"), [("3.5", "35"), ("-5", "5"), ("5 + 7", "5 * 7"), ("?", "!")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("3.5", "35"), ("-5", "5"), ("5 + 7", "5 * 7"), ("[ ( ) ]", "[ ( ] )"), ("?", "!")]
+)
 def test_what_differs_in_meaning_stays_different(one: str, other: str) -> None:
     assert plain_text(one) != plain_text(other)
 
