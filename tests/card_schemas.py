@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pictures
 
@@ -21,6 +22,9 @@ PICTURE: Final = Image()
 
 ROWS: Final = 12
 """Rows of a split, each with a picture of its own."""
+
+SIZE: Final = (24, 16)
+"""Width and height of a picture."""
 
 BIRDS: Final = "\n".join(f"{chr(65 + number)}. Bird {number}" for number in range(26))
 LETTER: Final = "Answer with the option's letter from the given choices directly."
@@ -35,14 +39,15 @@ class CardSchema:
         repository: Its id on the hub.
         files: The data set's own name of a split -> path of its file in the repository.
         features: Columns and their types, as the hub has them.
-        row: A row's values; columns of pictures are filled in.
+        row: A row's values; columns of pictures and of questions' ids are filled in.
         prompt: What becomes of it.
         answer: What becomes of it.
         references: What becomes of it.
         choices: What becomes of it.
         right: A text that the card's metric must give 100 points.
         wrong: One that it must give none.
-        readme: The repository's README, where that says which file is which split.
+        readme: The lines of the repository's README that say which file is which split, where names don't.
+        more: Changes to the row, each of which makes one more row.
     """
 
     repository: str
@@ -62,6 +67,12 @@ class CardSchema:
 def parquet(*splits: str, folder: str = "data") -> dict[str, str]:
     """Return where the hub keeps the splits of a data set that was pushed to it."""
     return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in splits}
+
+
+def listed(configuration: str, **splits: str) -> str:
+    """Return the lines of a README that name the files of a configuration's splits."""
+    files = "".join(f"  - split: {split}\n    path: {path}\n" for split, path in splits.items())
+    return f"- config_name: {configuration}\n  data_files:\n{files}"
 
 
 SCHEMAS: Final[dict[str, CardSchema]] = {
@@ -211,6 +222,7 @@ SCHEMAS: Final[dict[str, CardSchema]] = {
             "answers": ["0.28", "0.28 per 1000"],
             "data_split": "val",
         },
+        readme=listed("DocVQA", validation="DocVQA/validation-*", test="DocVQA/test-*"),
         prompt=f"What is the actual value per 1000?\n{SHORT}",
         answer="0.28",
         references=("0.28", "0.28 per 1000"),
@@ -241,6 +253,9 @@ SCHEMAS: Final[dict[str, CardSchema]] = {
             "ocr": "{}",
             "data_split": "val",
         },
+        readme=listed(
+            "InfographicVQA", validation="InfographicVQA/validation-*", test="InfographicVQA/test-*"
+        ),
         prompt=f"Which network has 17% of the marketers?\n{SHORT}",
         answer="pinterest",
         right="Pinterest",
@@ -326,6 +341,7 @@ SCHEMAS: Final[dict[str, CardSchema]] = {
             "lecture": "",
             "solution": "",
         },
+        readme=listed("ScienceQA-IMG", validation="ScienceQA-IMG/validation-*", test="ScienceQA-IMG/test-*"),
         prompt=f"Context: Look at the map.\nWhich is farthest north?\nA. Iowa\nB. Ohio\n{LETTER}",
         answer="A",
         choices=("A", "B"),
@@ -360,10 +376,7 @@ SCHEMAS: Final[dict[str, CardSchema]] = {
         answer="D",
         right="D",
         wrong="C",
-        readme=(
-            "---\nconfigs:\n- config_name: val\n  data_files:\n"
-            "  - split: val\n    path: mmstar.parquet\n---\n"
-        ),
+        readme=listed("val", val="mmstar.parquet"),
     ),
     "ocr_bench": CardSchema(
         repository="echo840/OCRBench",
@@ -400,10 +413,11 @@ SCHEMAS: Final[dict[str, CardSchema]] = {
 }
 
 
-def picture(number: int) -> dict[str, Any]:
-    """Return a picture of one colour as the hub stores it; each number has its own colour."""
+def picture(name: str, number: int) -> dict[str, Any]:
+    """Return a picture of coloured squares as the hub stores it; no two look alike."""
+    colours = np.random.default_rng((number, *name.encode())).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Pictures.new("RGB", (8, 8), (number * 20 % 256, number // 12 * 20, 99)).save(file, "PNG")
+    Pictures.fromarray(colours).resize(SIZE, Pictures.Resampling.NEAREST).save(file, "PNG")
     return {"bytes": file.getvalue(), "path": None}
 
 
@@ -423,10 +437,17 @@ def write_mirror(name: str, folder: Path) -> None:
             row = {**schema.row, **changes}
             for column, kind in schema.features.items():
                 if kind in (PICTURE, List(PICTURE)):
-                    row[column] = picture(number) if kind == PICTURE else [picture(number)]
+                    row[column] = picture(name, number) if kind == PICTURE else [picture(name, number)]
+                if column == "question_id":
+                    row[column] = type(row[column])(number)
             rows.append(row)
             number += 1
         (repository / path).parent.mkdir(parents=True, exist_ok=True)
         Dataset.from_list(rows, Features(schema.features)).to_parquet(repository / path)
     if schema.readme:
-        (repository / "README.md").write_text(schema.readme, encoding="utf-8")
+        # DocVQA and InfographicVQA are configurations of one data set.
+        readme = repository / "README.md"
+        before = (
+            readme.read_text(encoding="utf-8").removesuffix("---\n") if readme.exists() else "---\nconfigs:\n"
+        )
+        readme.write_text(f"{before}{schema.readme}---\n", encoding="utf-8")
