@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart smollm2 venv dev test test-all lint format bench bench-sharding bench-gpu clean clean-venv same-python
+.PHONY: help quickstart smollm2 venv dev test test-all lint format bench bench-input bench-sharding bench-gpu clean clean-venv same-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ format: $(DEV_READY) ## mend style and format where a tool can
 
 bench: $(DEV_READY) ## measure what is between two trials, beside one TorchTrainer.fit() per trial
 	$(BIN)/python -m benchmarks.turn_round
+
+bench-input: $(DEV_READY) ## measure how fast samples reach the model, beside what it takes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.input_pipeline
 
 bench-sharding: $(DEV_READY) ## measure what a partly frozen model costs in gradients under FSDP2, FSDP1 and DDP
 	$(BIN)/python -m benchmarks.sharded_gradients
