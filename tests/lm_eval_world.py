@@ -140,3 +140,11 @@ def lm_eval_alone(model: Any, folder: Path, *names: str, **options: Any) -> dict
         name: {metric: [100 * sample[metric] for sample in samples] for metric in samples[0]["metrics"]}
         for name, samples in result["samples"].items()
     }
+
+
+def save_half_taught(folder: Path) -> Path:
+    """Write the model of `half_taught` with its tokenizer, and return the folder."""
+    model: Any = half_taught()
+    model.save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    return folder
