@@ -224,7 +224,7 @@ class StudyConfig(Section):
             for name in names:
                 task = self.tasks.get(name)
                 # What a card adds is not known yet.
-                if task is not None and task.card is None and split not in task.origins:
+                if task is not None and task.card is None and split not in task.splits:
                     raise ValueError(f"tasks.{name}.{split}: {needs}")
 
     def _check_workers(self) -> None:

@@ -13,6 +13,7 @@ from search.study_file import InputError
 from search.thumbnails import Thumbnails
 from trainables.bad_samples import BadSample, SampleError
 from trainables.jobs import TaskData
+from trainables.lm_eval_task import LmEvalTask
 from trainables.samples import Sample, Split
 from trainables.tasks import Task
 
@@ -153,6 +154,7 @@ def _load(reader: _Reader, source: Task) -> TaskData:
         decoding=source.decoding,
         train=tuple(reader.samples(source, "train")) if is_target else (),
         search=tuple(reader.samples(source, "search")),
+        harness=source if isinstance(source, LmEvalTask) else None,
     )
 
 

@@ -9,6 +9,7 @@ from search.cluster_check import check_cluster
 from search.config import StudyConfig
 from search.devices import GIB, Node, local_node
 from search.fitting import Wish
+from search.harness_check import check_templates
 from search.inputs import load_data
 from search.leakage import Leak
 from search.outline import Outline, outline_study
@@ -55,6 +56,7 @@ def prepare(config: StudyConfig) -> Prepared:
     """
     data = load_data(config)
     outline = outline_study(config, data.all)
+    check_templates(data.tasks, config.model.path)
     return Prepared(
         config=config,
         setup=WorkerSetup(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from search.config_types import Count, Distinct, NonNegative, Number, Positive, Section
 from spaces.nearest import did_you_mean
+from trainables.lm_eval_task import LM_EVAL_SPLITS
 from trainables.metrics import METRICS, Decoding, MetricSpec
 from trainables.samples import SPLITS, Split
 from trainables.task_spec import Format, Origin, TaskSpec
+
+# What a task of lm-eval leaves to be said.
+_BESIDE_LM_EVAL: Final = ("lm_eval", "limit", "about")
 
 
 def _metric(value: Any) -> Any:
@@ -103,11 +107,31 @@ def _values(value: Any) -> Any:
 OneOrMore = Annotated[tuple[str | int | bool, ...], BeforeValidator(_values), Field(min_length=1)]
 
 
+class LmEvalConfig(Section):
+    """A task of EleutherAI's lm-eval, which defines and scores it."""
+
+    task: str = Field(description="lm-eval's name of the task.")
+    task_folder: str | None = Field(
+        None, description="Folder of lm-eval's YAML definitions of your own; null: those that it ships."
+    )
+    num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Examples before each question; null: as the task says, else none."
+    )
+    chat_template: bool = Field(False, description="Whether the model's chat template writes the questions.")
+    metric: str | None = Field(
+        None,
+        description="lm-eval's metric, where it has several filters `metric,filter`; null: the first usable.",
+    )
+
+
 class TaskConfig(Section):
     """A task of the user's own, or a card's."""
 
     about: AboutConfig | None = Field(None, description="What is known of the data, for people.")
 
+    lm_eval: LmEvalConfig | None = Field(
+        None, description="A task of lm-eval, which then says all that the other keys would."
+    )
     card: str | None = Field(None, description="Card that this one starts from; keys given here replace its.")
     source: str | None = Field(
         None, description="File, folder, or id on the hub of the data set that splits are parts of."
@@ -145,6 +169,11 @@ class TaskConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> TaskConfig:
         # What a card adds is not known yet.
+        if self.lm_eval is not None:
+            for key, field in type(self).model_fields.items():
+                if key not in _BESIDE_LM_EVAL and getattr(self, key) != field.default:
+                    raise ValueError(f"{key}: means nothing beside lm_eval, whose task says it")
+            return self
         if self.card is not None:
             return self
         if self.source is None:
@@ -156,6 +185,11 @@ class TaskConfig(Section):
             if list(origins.values()).count(origin) > 1 and not self.divide.shares[split]:
                 raise ValueError(f"divide.{split}: a share of 0 leaves the split nothing of {origin.source}")
         return self
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that it names; whether lm-eval's task has one shows when it is opened."""
+        return LM_EVAL_SPLITS if self.lm_eval is not None else tuple(self.origins)
 
     @property
     def origins(self) -> dict[Split, Origin]:

@@ -1,4 +1,4 @@
-"""From the names of tasks to the tasks: own definitions, a folder of them, cards, and the embedded ones."""
+"""From names to tasks: own definitions, a folder of them, cards, the embedded ones, and those of lm-eval."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from search.task_config import DataConfig, TaskConfig
+from search.task_config import DataConfig, LmEvalConfig, TaskConfig
 from search.user_input import parse_section, read_mapping
 from spaces.nearest import did_you_mean
 from trainables import tiny
 from trainables.data_sets import FILE_TYPES, is_hub_id
+from trainables.lm_eval_task import LmEvalTask
 from trainables.samples import SPLITS
 from trainables.source_task import SourceTask
 from trainables.tasks import EmbeddedTask, Task
 
+LM_EVAL: Final = "lm_eval."  # what the name of a task starts with that lm-eval ships
 CARDS: Final = Path(__file__).parent / "cards"
 
 
@@ -34,11 +36,7 @@ def resolve(
     """
     defined = definitions(names_of, own, data)
     return {
-        name: SourceTask(spec=defined[name].spec(name), mirror=data.mirror)
-        if name in defined
-        else EmbeddedTask(name=name)
-        for names in names_of.values()
-        for name in names
+        name: _task(key, name, defined.get(name), data) for key, names in names_of.items() for name in names
     }
 
 
@@ -58,6 +56,8 @@ def definitions(
                 found[name] = whole(name, own[name])
             elif (path := _file_of(name, folders)) is not None:
                 found[name] = _read(path)
+            elif name.startswith(LM_EVAL):
+                found[name] = TaskConfig(lm_eval=LmEvalConfig(task=name.removeprefix(LM_EVAL)))
             elif name not in tiny.TASKS:
                 known = {*own, *tiny.TASKS, *(path.stem for each in folders for path in each.glob("*.yaml"))}
                 raise ValueError(f"{key}: unknown task {name!r}: {did_you_mean(name, known)}")
@@ -86,9 +86,22 @@ def whole(name: str, task: TaskConfig, folder: Path | None = None) -> TaskConfig
     return task if folder is None else _with_absolute_paths(task, own, folder)
 
 
-def _task(name: str, definition: TaskConfig | None, data: DataConfig) -> Task:
+def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig) -> Task:
     if definition is None:
         return EmbeddedTask(name=name)
+    if (harness := definition.lm_eval) is not None:
+        try:
+            return LmEvalTask.find(
+                name,
+                harness.task,
+                None if harness.task_folder is None else Path(harness.task_folder),
+                num_fewshot=harness.num_fewshot,
+                chat_template=harness.chat_template,
+                chosen=harness.metric,
+                limit=definition.limit,
+            )
+        except ValueError as error:
+            raise ValueError(f"{key}: task {name!r}: {error}") from None
     return SourceTask(spec=definition.spec(name), mirror=data.mirror)
 
 
@@ -132,11 +145,14 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _with_absolute_paths(task: TaskConfig, keys: set[str], folder: Path) -> TaskConfig:
     """Return a definition with the paths under some of its keys made absolute."""
     paths = {"source", "images"} if task.source is not None else {"images", *SPLITS}
-    updates = {}
+    updates: dict[str, Any] = {}
     for key in paths & keys:
         path = getattr(task, key)
         if path is not None and not (key == "source" and _is_hub_id(path, folder)):
             updates[key] = os.path.abspath(folder / path)
+    if task.lm_eval is not None and task.lm_eval.task_folder is not None:
+        tasks = os.path.abspath(folder / task.lm_eval.task_folder)
+        updates["lm_eval"] = task.lm_eval.model_copy(update={"task_folder": tasks})
     return task.model_copy(update=updates)
 
 

@@ -16,12 +16,14 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 
 from spaces.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
 
 INSTALL: Final = "pip install 'recipe-search[lm-eval]'"
 
@@ -106,7 +108,7 @@ def open_task(name: str, file: str) -> Any:
     """
     path = own_tasks() / file
     # Its import and its definitions draw from Python's generator.
-    with quiet(), seeded(torch.device("cpu")), contextlib.chdir(path.parent):
+    with quiet(), seeded(), contextlib.chdir(path.parent):
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks import TaskManager
 
@@ -143,10 +145,17 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def seeded(device: torch.device) -> Iterator[None]:
-    """Seed what `lm_eval.simple_evaluate` seeds, since a task's functions may draw; then put it all back."""
+def seeded(device: torch.device | None = None) -> Iterator[None]:
+    """Seed what `lm_eval.simple_evaluate` seeds, since a task's functions may draw; then put it all back.
+
+    Args:
+        device: Where the model lies, if one takes part.
+    """
+    # Study files are read without it.
+    import torch
+
     states = (random.getstate(), np.random.get_state())
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
         random.seed(_PYTHON_SEED)
         np.random.seed(OTHER_SEED)
         torch.manual_seed(OTHER_SEED)

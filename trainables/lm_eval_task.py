@@ -11,6 +11,9 @@ from trainables.lm_eval_library import OTHER_SEED, LmEvalError, definition_diges
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
 from trainables.samples import Sample, Split
 
+# There is none to confirm on: lm-eval evaluates one split.
+LM_EVAL_SPLITS: Final[tuple[Split, ...]] = ("train", "search")
+
 _GREEDY: Final = {"do_sample": False, "temperature": 0.0}
 
 
@@ -70,8 +73,8 @@ class LmEvalTask:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """Those that lm-eval knows; whether there are training documents shows when they are loaded."""
-        return ("train", "search")
+        """Those that it may have; whether there are training documents shows when they are read."""
+        return LM_EVAL_SPLITS
 
     def open(self) -> Any:
         """Open lm-eval's task, with the examples that were asked for.
