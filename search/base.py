@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from trainables.evaluation import Evaluation, evaluations_json
+from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
 from trainables.files import write_atomically
 from trainables.jobs import WorkerSetup
 from trainables.samples import fingerprint
@@ -44,11 +43,16 @@ def cached_base(
         measure: Evaluates the base; called when the cache lacks the key or its file is damaged.
     """
     file = cache / f"{key}.json"
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        return {name: Evaluation.from_dict(fields) for name, fields in stored.items()}, True
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
+    if (found := cached_evaluations(file)) is not None:
+        return found, True
     evaluations = dict(measure())
     write_atomically(file, evaluations_json(evaluations))
     return evaluations, False
+
+
+def cached_evaluations(file: Path) -> dict[str, Evaluation] | None:
+    """Return the evaluations that a file of the cache holds; None where it is missing or damaged."""
+    try:
+        return read_evaluations(file)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Direction = Literal["higher", "lower"]
@@ -69,6 +70,17 @@ class Evaluation:
         )
 
 
+def rung_file(step: int) -> str:
+    """Return the name of the file with a trial's evaluations after `step` optimiser steps."""
+    return f"evaluations_{step:06d}.json"
+
+
 def evaluations_json(evaluations: Mapping[str, Evaluation]) -> bytes:
     """Return task -> evaluation as a file's content, JSON."""
     return json.dumps({task: evaluation.to_dict() for task, evaluation in evaluations.items()}).encode()
+
+
+def read_evaluations(file: Path) -> dict[str, Evaluation]:
+    """Read back what `evaluations_json` made of task -> evaluation."""
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return {task: Evaluation.from_dict(fields) for task, fields in stored.items()}

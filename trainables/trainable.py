@@ -15,7 +15,7 @@ from ray import tune
 from spaces.recipe import Recipe
 from trainables.causes import cause_of
 from trainables.checkpoint import MANIFEST_FILE, Pointer
-from trainables.evaluation import Evaluation, evaluations_json
+from trainables.evaluation import Evaluation, evaluations_json, rung_file
 from trainables.execution import Execution
 from trainables.files import write_atomically
 from trainables.jobs import Report, TrainJob
@@ -145,7 +145,7 @@ class RecipeTrainable(tune.Trainable):
         if broken:
             raise ValueError(f"metric {broken[0]} is {metrics[broken[0]]} at step {report.step}")
         folder = Path(self._context.folder) / self.trial_id
-        write_atomically(folder / f"evaluations_{report.step:06d}.json", evaluations_json(report.evaluations))
+        write_atomically(folder / rung_file(report.step), evaluations_json(report.evaluations))
         if report.manifest is not None:
             write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
         return {
