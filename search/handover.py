@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from search.predictions import write_predictions
 from search.results import PointResult, Rung, StudyRecord, TrialResult, points_csv, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
-from spaces.points import Identity, Point, Soup
+from spaces.points import Soup
 from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
 from trainables.files import write_atomically
@@ -80,6 +81,11 @@ class StudyFolder:
         return self.root / "points"
 
     @property
+    def predictions(self) -> Path:
+        """One table a model: its answer to every sample."""
+        return self.root / "predictions"
+
+    @property
     def sampler(self) -> Path:
         """The Optuna study, unless it lies in a database."""
         return self.root / "optuna.journal"
@@ -98,11 +104,13 @@ def write_results(
     model_fingerprint: str,
     data_fingerprints: Mapping[str, str],
 ) -> None:
-    """Write everything but the report: the study, the trials, the recipe and the selected weights."""
+    """Write all but the report: the study, trials, predictions, the recipe and the selected weights."""
     write_atomically(folder.study, dump_study(record.config).encode())
     write_atomically(folder.trials_table, trials_csv(record.trials).encode())
     if record.points:
         write_atomically(folder.points_table, points_csv(record.points).encode())
+    for model, evaluations in record.predictions.models.items():
+        write_predictions(folder.predictions / f"{model}.parquet", record.tasks, evaluations)
     evidence = recipe_document(record, selection, model_fingerprint, data_fingerprints)
     text = yaml.safe_dump(evidence, sort_keys=False, allow_unicode=True)
     write_atomically(folder.recipe, text.encode())
@@ -125,7 +133,7 @@ def recipe_document(
         "verdict": "keep the base" if winner is None else "use this recipe",
         "reason": selection.reason,
         "recipe": None if winner is None else winner.recipe.to_dict(),
-        "point": None if winner is None else _point(winner, selection.point).to_dict(),
+        "point": None if selection.made is None else selection.made.to_dict(),
         **_soup_recipes(record, selection.point),
         "model": {
             "path": record.config.model.path,
@@ -146,11 +154,6 @@ def recipe_document(
         "data": dict(data_fingerprints),
         "versions": dict(record.versions),
     }
-
-
-def _point(winner: TrialResult, chosen: PointResult | None) -> Point:
-    """Return what is done to the winner's weights."""
-    return Point(winner.number, winner.last.step, Identity()) if chosen is None else chosen.point
 
 
 def _soup_recipes(record: StudyRecord, chosen: PointResult | None) -> dict[str, Any]:

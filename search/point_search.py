@@ -17,12 +17,12 @@ from search.objective import Objective, Score
 from search.point_progress import PointProgress
 from search.points_config import PointsConfig
 from search.results import PointResult, Rung, TrialResult, TrialState
-from search.selection import select
+from search.selection import Selection, select
 from search.tracking import StudyTracker
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from spaces.presets import POINT_PRESETS
 from trainables.checkpoint import MANIFEST_FILE
-from trainables.evaluation import Evaluation, evaluations_json
+from trainables.evaluation import Evaluation, evaluations_json, read_evaluations, rung_file
 from trainables.execution import Execution, GroupShape
 from trainables.files import write_atomically
 from trainables.jobs import PointJob, Report
@@ -30,6 +30,7 @@ from trainables.manifest import TrainableManifest
 from trainables.points import TrainedWeights
 
 _WEIGHTS_FILE = "weights.safetensors"
+_EVALUATIONS_FILE = "evaluations.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +157,7 @@ class PointSearch:
             if isinstance(planned.point.transform, Identity):
                 yield _result(planned, rung=_rung_of(planned.trial, planned.point.step))
             else:
-                open_points[planned.number] = self._job(planned.point)
+                open_points[planned.number] = self.job(planned.point)
         for number, report in run_jobs(self.pool, open_points, at_a_time=self.at_a_time):
             yield self._evaluated(by_number[number], report)
 
@@ -169,17 +170,7 @@ class PointSearch:
                 return tuple(points[number] for number in sorted(points))
             points[found.number] = self._written(found)
 
-    def _written(self, result: PointResult) -> PointResult:
-        folder = self.folder / str(result.number)
-        shape, job = self._job(result.point)
-        job = replace(job, write_to=str(folder / _WEIGHTS_FILE))
-        ((_, report),) = run_jobs(self.pool, {"selected": (shape, job)}, at_a_time=1)
-        if report.error is not None or report.checkpoint is None or report.manifest is None:
-            return replace(result, rung=None, error=f"its weights can't be written: {report.error}")
-        write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
-        return replace(result, rung=replace(result.measured, weights=report.checkpoint.path))
-
-    def _job(self, point: Point) -> tuple[GroupShape, PointJob]:
+    def job(self, point: Point) -> tuple[GroupShape, PointJob]:
         """Return a point's job, and the largest of the shapes that trained its members."""
         by_number = {trial.number: trial for trial in self.trials}
         members, shapes = [], []
@@ -194,6 +185,26 @@ class PointSearch:
         shape = max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
         return shape, PointJob(point=point, members=tuple(members))
 
+    def recorded(self, selection: Selection) -> dict[str, Evaluation]:
+        """Return what the selected trial or point scored when it was evaluated."""
+        trial, made = selection.winner, selection.made
+        assert trial is not None, "the base was selected"
+        assert made is not None
+        if isinstance(made.transform, Identity):
+            return read_evaluations(self.trial_folders / trial.trial_id / rung_file(made.step))
+        assert selection.point is not None
+        return read_evaluations(self.folder / str(selection.point.number) / _EVALUATIONS_FILE)
+
+    def _written(self, result: PointResult) -> PointResult:
+        folder = self.folder / str(result.number)
+        shape, job = self.job(result.point)
+        job = replace(job, write_to=str(folder / _WEIGHTS_FILE))
+        ((_, report),) = run_jobs(self.pool, {"selected": (shape, job)}, at_a_time=1)
+        if report.error is not None or report.checkpoint is None or report.manifest is None:
+            return replace(result, rung=None, error=f"its weights can't be written: {report.error}")
+        write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
+        return replace(result, rung=replace(result.measured, weights=report.checkpoint.path))
+
     def _evaluated(self, planned: PlannedPoint, report: Report) -> PointResult:
         if report.error is not None:
             return _result(planned, error=report.error)
@@ -203,7 +214,7 @@ class PointSearch:
             return _result(planned, error=str(error))
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
             return _result(planned, error=f"metric {broken[0]} is {metrics[broken[0]]}")
-        file = self.folder / str(planned.number) / "evaluations.json"
+        file = self.folder / str(planned.number) / _EVALUATIONS_FILE
         write_atomically(file, evaluations_json(report.evaluations))
         rung = Rung(
             step=planned.point.step,

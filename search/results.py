@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from search.config import StudyConfig
 from search.leakage import Leak
@@ -16,6 +17,9 @@ from spaces.points import Point, Soup
 from spaces.recipe import Recipe
 from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from trainables.jobs import TaskData
 
 _POINT_COLUMNS = ("trial", "step", "transform", "alpha", "keep", "members", "subset", "learning_rate")
 
@@ -140,6 +144,21 @@ class PointResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What models answered to every sample of the search splits.
+
+    Attributes:
+        models: Name of a model, `base` or `selected` -> task -> its evaluation, with predictions.
+        seconds: Wall-clock time of these evaluations.
+        warnings: What is missing or differs from what was measured before, one line each.
+    """
+
+    models: Mapping[str, Mapping[str, Evaluation]]
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """Everything that a finished study measured: what selection and the report read.
 
@@ -154,6 +173,8 @@ class StudyRecord:
         points_seconds: Wall-clock time of that.
         leaks: Training samples that were left out, since they are also, or nearly, scored ones.
         bad: Samples that were left out, since they can't be used.
+        predictions: What the base and the selected recipe answered.
+        tasks: The targets and held-out tasks, with their samples.
     """
 
     config: StudyConfig
@@ -166,6 +187,8 @@ class StudyRecord:
     points_seconds: float = 0.0
     leaks: tuple[Leak, ...] = ()
     bad: tuple[BadSample, ...] = ()
+    predictions: Predictions = field(default_factory=lambda: Predictions(models={}))
+    tasks: tuple[TaskData, ...] = ()
 
 
 def trials_csv(trials: Iterable[TrialResult]) -> str:

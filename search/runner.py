@@ -27,6 +27,7 @@ from search.optuna_store import open_storage, optuna_study_name
 from search.placement import Placement
 from search.plots import study_plots
 from search.point_search import PointSearch, search_points
+from search.prediction_jobs import asked_of_base, asked_of_selected, predict
 from search.preparation import Prepared, place_study, with_evaluation_that_fits
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
@@ -60,7 +61,7 @@ class Outcome:
         record: What was measured.
         selection: The verdict.
         folder: Where the files lie.
-        warnings: What could not be recorded, one line each.
+        warnings: What could not be recorded or came out otherwise the second time, one line each.
     """
 
     record: StudyRecord
@@ -114,8 +115,7 @@ def _run_recorded(
         tracker.start_study(config, tags=tags, fingerprints=prepared.data_fingerprints)
         succeeded = False
         try:
-            record = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
-            selection = select(record.trials, record.objective, record.points)
+            record, selection = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
             write_results(
                 folder,
                 record,
@@ -130,7 +130,8 @@ def _run_recorded(
             succeeded = True
         finally:
             tracker.finish(succeeded=succeeded, metrics=_last_metrics(selection) if succeeded else {})
-    return Outcome(record=record, selection=selection, folder=folder, warnings=tuple(tracker.warnings))
+    warnings = (*record.predictions.warnings, *tracker.warnings)
+    return Outcome(record=record, selection=selection, folder=folder, warnings=warnings)
 
 
 def _make_anew(folder: Path) -> None:
@@ -167,7 +168,7 @@ def _search(
     made_with: Mapping[str, str],
     *,
     grows: bool,
-) -> StudyRecord:
+) -> tuple[StudyRecord, Selection]:
     config = prepared.config
     shape = placement.smallest_shape
     pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
@@ -184,11 +185,9 @@ def _search(
         pool.warm_up.remote({shape: placement.concurrency if alike else 1})
         console.print("loading the base model into its worker groups and evaluating it")
         with console.status("loading and evaluating the base model"):
-            base, cached = cached_base(
-                config.folder.parent / ".cache",
-                base_key(prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with))),
-                partial(_measure_base, pool, shape),
-            )
+            cache = config.folder.parent / ".cache"
+            key = base_key(prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with)))
+            base, cached = cached_base(cache, key, partial(_measure_base, pool, shape))
         tracker.log_base(base, cached)
         for line in base_lines(config, base):
             console.print(line)
@@ -202,29 +201,31 @@ def _search(
         began = time.monotonic()
         recorder = _tune(config, folder, tracker, console, placement, pool, objective)
         seconds = time.monotonic() - began
+        if all(trial.state is TrialState.FAILED for trial in recorder.results):
+            first = recorder.results[0].error if recorder.results else "no trial was started"
+            raise StudyFailed(f"every trial failed; the first one: {first}")
         began = time.monotonic()
-        points = search_points(
-            config,
-            PointSearch(
-                pool=pool,
-                executions=placement.executions,
-                at_a_time=placement.concurrency,
-                trials=recorder.results,
-                trial_folders=folder.trials,
-                folder=folder.points,
-                objective=objective,
-                metrics=partial(score_metrics, objective=objective),
-            ),
-            tracker,
-            console,
+        search = PointSearch(
+            pool=pool,
+            executions=placement.executions,
+            at_a_time=placement.concurrency,
+            trials=recorder.results,
+            trial_folders=folder.trials,
+            folder=folder.points,
+            objective=objective,
+            metrics=partial(score_metrics, objective=objective),
         )
+        points = search_points(config, search, tracker, console)
         points_seconds = time.monotonic() - began
+        selection = select(recorder.results, objective, points)
+        with console.status("asking the base and the selected recipe for their answer to every sample"):
+            asked = {"base": asked_of_base(shape, base, cache / f"{key}-predictions.json")}
+            if (selected := asked_of_selected(search, selection)) is not None:
+                asked["selected"] = selected
+            predictions = predict(pool, asked, at_a_time=placement.concurrency)
     finally:
         ray.get(pool.close.remote())
-    if all(trial.state is TrialState.FAILED for trial in recorder.results):
-        first = recorder.results[0].error if recorder.results else "no trial was started"
-        raise StudyFailed(f"every trial failed; the first one: {first}")
-    return StudyRecord(
+    record = StudyRecord(
         config=config,
         objective=objective,
         base=base,
@@ -235,7 +236,10 @@ def _search(
         points_seconds=points_seconds,
         leaks=prepared.leaks,
         bad=prepared.bad,
+        predictions=predictions,
+        tasks=prepared.setup.tasks,
     )
+    return record, selection
 
 
 def _tune(
@@ -338,7 +342,8 @@ def _measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
 
 def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selection) -> None:
     files: list[Path] = [folder.trials_table, folder.recipe, folder.report, folder.plots]
-    files += [table for table in (folder.points_table, folder.bad_samples) if table.is_file()]
+    made = (folder.points_table, folder.bad_samples, folder.predictions)
+    files += [path for path in made if path.exists()]
     tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
 
 

@@ -38,6 +38,15 @@ class Selection:
         return self.winner is None
 
     @property
+    def made(self) -> Point | None:
+        """What is made of the winner's weights; None for "keep the base"."""
+        if self.winner is None:
+            return None
+        if self.point is not None:
+            return self.point.point
+        return Point(self.winner.number, self.winner.last.step, Identity())
+
+    @property
     def rung(self) -> Rung | None:
         """What was measured of the selected trial or point; None for "keep the base"."""
         if self.point is not None:

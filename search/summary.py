@@ -72,6 +72,8 @@ def _where(outcome: Outcome) -> Table:
     took = f"{outcome.record.seconds:.0f} s for {len(outcome.record.trials)} trials"
     if outcome.record.points:
         took += f", {outcome.record.points_seconds:.0f} s for {len(outcome.record.points)} points"
+    if outcome.record.predictions.models:
+        took += f", {outcome.record.predictions.seconds:.0f} s for predictions"
     if measured:
         took += f"; median turn-round {statistics.median(measured):.2f} s"
     rows.append(("took", took))

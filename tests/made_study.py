@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from search.config import StudyConfig
 from search.objective import Objective
-from search.results import Rung, StudyRecord, TrialResult, TrialState
+from search.results import Predictions, Rung, StudyRecord, TrialResult, TrialState
 from spaces.recipe import Recipe
 from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation
+from trainables.jobs import TaskData
+from trainables.metrics import EXACT_MATCH, MetricSpec
+from trainables.samples import Sample
 
 BASE = {"count": 10.0, "clock": 20.0, "colour": 90.0, "shape": 80.0}
 """Points of the untouched model; `count` and `clock` are targets."""
@@ -27,6 +31,17 @@ LORA = {"method": "lora", "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.
 """A recipe's fields that make it one of adapters."""
 
 STEPS = 40
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Samples of a task with the base's and the selected recipe's answers to them, each with its points."""
+
+    task: str
+    samples: Sequence[Sample]
+    base: Sequence[tuple[str, float]]
+    selected: Sequence[tuple[str, float]]
+    metric: MetricSpec = EXACT_MATCH
 
 
 def config(
@@ -71,6 +86,24 @@ def record(
         versions=versions or {"torch": "2.13.0"},
         bad=tuple(bad),
     )
+
+
+def with_answers(study: StudyRecord, *answered: Answered) -> StudyRecord:
+    """Return a study whose base and selected recipe were asked for their answers to some samples."""
+    tasks, base, selected = [], {}, {}
+    for each in answered:
+        role: Literal["target", "held_out"] = "target" if each.task in study.config.targets else "held_out"
+        samples = tuple(each.samples)
+        tasks.append(TaskData(name=each.task, role=role, metric=each.metric, train=(), search=samples))
+        base[each.task] = _answers(each.task, each.base)
+        selected[each.task] = _answers(each.task, each.selected)
+    predictions = Predictions(models={"base": base, "selected": selected}, seconds=12.0)
+    return replace(study, tasks=tuple(tasks), predictions=predictions)
+
+
+def _answers(task: str, answers: Sequence[tuple[str, float]]) -> Evaluation:
+    texts, scores = zip(*answers, strict=True)
+    return Evaluation(task=task, scores=scores, predictions=texts)
 
 
 def objective(study: StudyConfig, base: Mapping[str, float] = BASE) -> Objective:

@@ -18,12 +18,13 @@ from tiny_models import setup, train_job
 from search.leased_jobs import run_jobs
 from search.objective import Objective, Score
 from search.point_search import PlannedPoint, PointSearch
+from search.prediction_jobs import Asked, asked_of_base, predict
 from search.results import Rung, TrialResult, TrialState
 from search.runner import score_metrics
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from spaces.space import Bounds, RecipeSpace
 from trainables.checkpoint import apply_delta, export_delta
-from trainables.evaluation import Evaluation
+from trainables.evaluation import Evaluation, read_evaluations
 from trainables.execution import Execution, GroupShape
 from trainables.jobs import EvaluateJob, Report
 from trainables.pool import WorkerPool
@@ -233,6 +234,33 @@ def test_a_job_that_no_group_can_do_is_a_report_with_an_error(pool: Any) -> None
     assert reports["fits"].error is None
     assert set(reports["fits"].evaluations) == {"easy", "kept"}
     assert "64" in str(reports["too large"].error)
+    assert_idle(pool)
+
+
+def test_a_model_that_cannot_be_asked_is_a_warning_and_the_base_s_answers_are_kept(
+    pool: Any, tmp_path: Path
+) -> None:
+    (report,) = dict(run_jobs(pool, {"base": (GroupShape(), EvaluateJob())}, at_a_time=1)).values()
+    cache = tmp_path / "base.json"
+    asked = {
+        "selected": Asked(
+            called="selected recipe",
+            shape=GroupShape(cpus=64),
+            job=EvaluateJob(predictions=True),
+            recorded=report.evaluations,
+        ),
+        "base": asked_of_base(GroupShape(), report.evaluations, cache),
+    }
+    found = predict(pool, asked, at_a_time=2)
+    assert list(found.models) == ["base"]
+    assert {task: each.scores for task, each in found.models["base"].items()} == {
+        task: each.scores for task, each in report.evaluations.items()
+    }
+    assert all(len(each.predictions) == each.n for each in found.models["base"].values())
+    assert read_evaluations(cache) == found.models["base"]
+    (warning,) = found.warnings
+    assert warning.startswith("what the selected recipe answers is not known: ")
+    assert "64" in warning
     assert_idle(pool)
 
 

@@ -1,0 +1,92 @@
+"""Asking models for their answer to every sample, once a study has selected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.base import cached_evaluations
+from search.leased_jobs import run_jobs
+from search.point_search import PointSearch
+from search.predictions import differences
+from search.results import Predictions
+from search.selection import Selection
+from trainables.evaluation import Evaluation, evaluations_json
+from trainables.execution import GroupShape
+from trainables.files import write_atomically
+from trainables.jobs import EvaluateJob, PointJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A model that is asked for its answers.
+
+    Attributes:
+        called: What messages call it.
+        shape: The worker group that evaluates it.
+        job: How it comes about.
+        recorded: Task -> what it scored before.
+        cache: File that its answers are read from, and kept in; None keeps them nowhere.
+    """
+
+    called: str
+    shape: GroupShape
+    job: EvaluateJob | PointJob
+    recorded: Mapping[str, Evaluation]
+    cache: Path | None = None
+
+
+def asked_of_base(shape: GroupShape, recorded: Mapping[str, Evaluation], cache: Path) -> Asked:
+    """Return how the base is asked; what it answers may be known from an earlier study."""
+    job = EvaluateJob(predictions=True)
+    return Asked(called="base", shape=shape, job=job, recorded=recorded, cache=cache)
+
+
+def asked_of_selected(search: PointSearch, selection: Selection) -> Asked | None:
+    """Return how the selected weights are asked; None where the base is kept."""
+    if selection.made is None:
+        return None
+    shape, job = search.job(selection.made)
+    return Asked(
+        called="selected recipe",
+        shape=shape,
+        job=replace(job, predictions=True),
+        recorded=search.recorded(selection),
+    )
+
+
+def predict(pool: Any, asked: Mapping[str, Asked], *, at_a_time: int) -> Predictions:
+    """Evaluate models once more, for what they answer to every sample.
+
+    A model that can't be evaluated is left out: that is a warning, since the study has its result.
+
+    Args:
+        pool: Handle of the `WorkerPool` actor.
+        asked: Name of a model -> how it is asked.
+        at_a_time: Bound on evaluations at a time.
+    """
+    began = time.monotonic()
+    found = {name: known for name, each in asked.items() if (known := _cached(each)) is not None}
+    warnings: dict[str, list[str]] = {}
+    jobs = {name: (each.shape, each.job) for name, each in asked.items() if name not in found}
+    for name, report in run_jobs(pool, jobs, at_a_time=at_a_time):
+        if report.error is not None:
+            warnings[name] = [f"what the {asked[name].called} answers is not known: {report.error}"]
+            continue
+        found[name] = dict(report.evaluations)
+        if (file := asked[name].cache) is not None:
+            write_atomically(file, evaluations_json(report.evaluations))
+    for name, evaluations in found.items():
+        warnings[name] = differences(asked[name].called, evaluations, asked[name].recorded)
+    return Predictions(
+        models={name: found[name] for name in asked if name in found},
+        seconds=time.monotonic() - began,
+        warnings=tuple(line for name in asked for line in warnings[name]),
+    )
+
+
+def _cached(asked: Asked) -> dict[str, Evaluation] | None:
+    return None if asked.cache is None else cached_evaluations(asked.cache)
