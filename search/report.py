@@ -20,7 +20,9 @@ from plotly.offline import get_plotlyjs
 
 from search import findings, plot_theme, wording
 from search.data_findings import bad_rows, leak_rows
+from search.example_findings import example_rows
 from search.labels import approach_label, approach_sentence, settings_label
+from search.metric_findings import metric_names, metric_notes
 from search.plot_marks import Plot
 from search.plots import study_plots
 from search.point_findings import made_then, point_rows
@@ -71,7 +73,10 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         points=point_rows(record, selection),
         tasks=_tasks(record, rung),
         tasks_title=_tasks_title(selection, shown),
+        metric_notes=metric_notes(record),
         has_tuned=rung is not None,
+        examples=example_rows(record),
+        warnings=record.predictions.warnings,
         totals=_totals(record),
         failures=_failures(record),
         leaks=leak_rows(record.leaks),
@@ -239,9 +244,11 @@ def _tasks_title(selection: Selection, shown: TrialResult | None) -> str:
 
 
 def _tasks(record: StudyRecord, rung: Rung | None) -> list[dict[str, object]]:
+    metrics = metric_names(record)
     return [
         {
             "task": row.task,
+            "metric": metrics[row.task],
             "role": "target" if row.target else "held-out",
             "n": row.n or wording.UNKNOWN,
             "base": findings.with_stderr(row.base, row.base_stderr, signed=False),
@@ -264,7 +271,15 @@ def _totals(record: StudyRecord) -> list[tuple[str, str]]:
         ("training, summed over trials", wording.duration(total.train)),
         ("evaluation, summed over trials", wording.duration(total.evaluation)),
         ("without retraining", points),
+        ("every sample's prediction, base and selected", _predictions(record)),
     ]
+
+
+def _predictions(record: StudyRecord) -> str:
+    if not record.predictions.models:
+        return "none"
+    files = ", ".join(f"predictions/{model}.parquet" for model in record.predictions.models)
+    return f"{files} in {wording.duration(record.predictions.seconds)}"
 
 
 def _failures(record: StudyRecord) -> list[dict[str, object]]:

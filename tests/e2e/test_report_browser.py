@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
-from made_study import config, record, trial
+from made_study import Answered, config, record, trial, with_answers
 
 from search.report import render_report
 from search.results import StudyRecord, TrialState
 from search.selection import select
+from trainables.samples import Sample
 
 if TYPE_CHECKING:
     from conftest import Browser
@@ -119,6 +124,47 @@ def test_hostile_texts_stay_texts(browser: Browser, tmp_path: Path) -> None:
     # A tick label of the heat map, drawn by plotly.
     assert re.search(r"<text[^>]*>" + re.escape(text) + "</text>", seen.dom)
     assert seen.console == []
+
+
+PROBE = """
+document.body.dataset.pictures = JSON.stringify([...document.images].map(
+  image => [image.naturalWidth, image.width, getComputedStyle(image).imageRendering]));
+"""
+
+
+def test_examples_show_their_images_and_hostile_answers_as_text(browser: Browser, tmp_path: Path) -> None:
+    """A script of our own, let in by its hash, asks the browser what became of the images."""
+    failed = record([trial(0, state=TrialState.FAILED, error="out of memory")])
+    small, large = (np.zeros((size, size, 3), dtype=np.uint8) for size in (32, 500))
+    hostile = Sample(id="a", prompt=ATTACK, answer=ATTACK, images=(small, large))
+    long = Sample(id="b", where=ATTACK, prompt=ATTACK * 10, answer="red")
+    study = with_answers(
+        failed,
+        Answered("count", [hostile], [(ATTACK, 0.0)], [("2", 100.0)]),
+        Answered("colour", [long], [("red", 100.0)], [(ATTACK, 0.0)]),
+    )
+    page = save(tmp_path, study)
+    html = page.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
+    html = html.replace("script-src 'none'", f"script-src 'sha256-{digest}'")
+    page.write_text(html.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
+    seen = look(browser, page)
+    pictures = re.search(r'data-pictures="([^"]*)"', seen.dom)
+    assert pictures
+    # A tiny one is enlarged four times, its pixels staying squares; of a large one there is a copy.
+    tiny, copy = json.loads(unescape(pictures[1]))
+    assert tiny == [32, 128, "pixelated"]
+    assert copy[0] == 288
+    assert 0 < copy[1] <= 288
+    assert "<script>alert" not in seen.dom
+    assert len(re.findall(r"<script[ >]", seen.dom)) == 1
+    text = "&lt;script&gt;alert(1)&lt;/script&gt;"
+    # Of the first sample prompt, reference and the base's answer; of the second ten in its prompt, six of
+    # them once more in its beginning, the tuned answer and the file.
+    assert seen.dom.count(text) == 3 + (10 + 6) + 2
+    assert "alt=\"Image 1 of 2 of sample 'a', 32 by 32 pixels\"" in seen.dom
+    assert seen.console == []
+    assert seen.requests == set()
 
 
 @pytest.mark.parametrize(("scheme", "ink"), [(0, DARK_INK), (1, LIGHT_INK)], ids=["dark", "light"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
@@ -31,7 +33,7 @@ from search.tracking import prepare_store
 from spaces.points import Identity, Point
 from spaces.recipe import Recipe
 from trainables.checkpoint import apply_delta
-from trainables.evaluation import Evaluation
+from trainables.evaluation import read_evaluations, rung_file
 from trainables.model import load_model
 from trainables.workbench import Workbench
 
@@ -218,9 +220,7 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     rung = outcome.selection.rung
     assert rung is not None
     assert {name: evaluation.value for name, evaluation in evaluations.items()} == rung.values
-    file = outcome.folder.trials / winner.trial_id / f"evaluations_{rung.step:06d}.json"
-    stored = {name: Evaluation.from_dict(e) for name, e in json.loads(file.read_text()).items()}
-    assert evaluations == stored
+    assert evaluations == read_evaluations(outcome.folder.trials / winner.trial_id / rung_file(rung.step))
     untouched = load_model(config.model.path, dtype=torch.float32)
     changed = {
         name
@@ -229,6 +229,37 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     }
     assert changed
     assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
+
+
+def test_every_sample_s_prediction_lies_beside_its_score(outcome: Outcome, home: Path) -> None:
+    """What was asked after the selection scores as it did before, sample by sample."""
+    rung, winner = outcome.selection.rung, outcome.selection.winner
+    assert rung is not None
+    assert winner is not None
+    assert outcome.record.predictions.warnings == ()
+    assert outcome.record.predictions.seconds > 0
+    recorded = {
+        "base": outcome.record.base,
+        "selected": read_evaluations(outcome.folder.trials / winner.trial_id / rung_file(rung.step)),
+    }
+    values = {"base": outcome.record.objective.base, "selected": rung.values}
+    files = {path.stem: path for path in outcome.folder.predictions.iterdir()}
+    assert set(files) == {"base", "selected"}
+    for model, file in files.items():
+        rows = pq.read_table(file).to_pylist()
+        assert [row["task"] for row in rows] == ["easy"] * 6 + ["kept"] * 5
+        for task in ("easy", "kept"):
+            scores = [row["score"] for row in rows if row["task"] == task]
+            assert scores == list(recorded[model][task].scores)
+            assert statistics.fmean(scores) == values[model][task]
+        # Exactly what is right is the reference, as the model writes it.
+        assert all((row["prediction"] in row["references"]) == (row["score"] == 100) for row in rows)
+    # All six of the target are won: the recipe learnt its one answer, which the base did not know.
+    assert "of 6 samples, 6 won, 0 lost, 0 the same" in outcome.folder.report.read_text(encoding="utf-8")
+    parent, _ = runs(home, "made")
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    artifacts = {artifact.path for artifact in client.list_artifacts(parent.info.run_id, "predictions")}
+    assert artifacts == {"predictions/base.parquet", "predictions/selected.parquet"}
 
 
 def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
@@ -258,6 +289,10 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
     assert document["trials"]["FAILED"] == 0
     assert not (home / "runs" / "second" / "selected").exists()
     assert (home / "runs" / "second" / "report.html").is_file()
+    # The base's answers are as they were; there is nothing selected to ask.
+    first, again = (home / "runs" / name / "predictions" for name in ("made", "second"))
+    assert [path.name for path in again.iterdir()] == ["base.parquet"]
+    assert pq.read_table(again / "base.parquet").equals(pq.read_table(first / "base.parquet"))
 
     cached = {}
     for study in ("made", "second"):

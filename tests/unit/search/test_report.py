@@ -5,17 +5,31 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from made_study import BASE, GOOD, HARMFUL, LORA, MODEST, config, record, trial
+from made_study import (
+    BASE,
+    GOOD,
+    HARMFUL,
+    LORA,
+    MODEST,
+    Answered,
+    config,
+    record,
+    trial,
+    with_answers,
+)
 
 from search import findings
 from search.config import StudyConfig
 from search.report import render_report
-from search.results import StudyRecord, TrialResult, TrialState
+from search.results import Predictions, StudyRecord, TrialResult, TrialState
 from search.selection import select
+from trainables.metrics import METRICS, MetricSpec
+from trainables.samples import Sample
 
 ATTACK = "<script>alert(1)</script>"
 
@@ -274,3 +288,41 @@ def test_a_long_ranking_opens_with_its_first_rows() -> None:
     assert head.count('<tr class="') == 50
     assert folded.partition("</details>")[0].count('<tr class="') == 11
     assert "more</summary>" not in render(record(trials[:49]))
+
+
+def test_each_task_names_its_metric_and_each_metric_is_told_once() -> None:
+    sample = Sample(id="a", prompt="?", answer="1")
+    free = MetricSpec("normalized_exact_match")
+    study = with_answers(
+        record([trial(0, [GOOD])]),
+        *(Answered(task, [sample], [("1", 100.0)], [("2", 0.0)]) for task in ("count", "clock", "colour")),
+        Answered("shape", [sample], [("1", 100.0)], [("2", 0.0)], free),
+    )
+    html = render(study)
+    rows = re.findall(
+        r'<tr><th scope="row" class="first">(\w+)</th>.*?<td class="text">(\w+)</td></tr>', html
+    )
+    assert rows == [
+        ("count", "exact_match"),
+        ("clock", "exact_match"),
+        ("colour", "exact_match"),
+        ("shape", "normalized_exact_match"),
+    ]
+    text = " ".join(Page(html).text.split())
+    for name in ("exact_match", "normalized_exact_match"):
+        assert text.count(f" {name} (higher is better): {METRICS[name].source}.") == 1
+
+
+def test_samples_that_score_otherwise_the_second_time_are_told() -> None:
+    made = record([trial(0, [GOOD])])
+    warned = replace(made, predictions=Predictions(models={}, warnings=("task 'count': 2 of 9 samples",)))
+    assert "task 'count': 2 of 9 samples" in text_of(warned)
+    assert "won and lost" not in text_of(made)
+
+
+def test_the_tables_of_predictions_are_named_with_the_time_that_they_took() -> None:
+    study = with_answers(
+        record([trial(0, [GOOD])]),
+        Answered("count", [Sample(id="a", prompt="?", answer="1")], [("1", 100.0)], [("2", 0.0)]),
+    )
+    assert "predictions/base.parquet, predictions/selected.parquet in 12s" in text_of(study)
