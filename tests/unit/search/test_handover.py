@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from search.handover import StudyFolder, recipe_document, write_results
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
-from search.study_file import load_study
+from search.study_file import parse_study
 from spaces.points import Interpolation, Member, Point, Soup, Transform
 from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
@@ -168,7 +168,8 @@ def test_the_table_of_trials_has_one_row_each(folder: StudyFolder) -> None:
 
 def test_the_study_file_reads_back_to_the_same_study(folder: StudyFolder) -> None:
     handed_over(folder, trial(0, [{"colour": 50.0}]))
-    assert load_study(folder.study) == config()
+    # Read without looking for its tasks, which are made up.
+    assert parse_study(yaml.safe_load(folder.study.read_text("utf-8")), "study.yaml") == config()
 
 
 def test_the_document_is_plain_data() -> None:
