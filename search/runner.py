@@ -186,8 +186,10 @@ def _search(
         console.print("loading the base model into its worker groups and evaluating it")
         with console.status("loading and evaluating the base model"):
             cache = config.folder.parent / ".cache"
-            key = base_key(prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with)))
-            base, cached = cached_base(cache, key, partial(_measure_base, pool, shape))
+            key = partial(
+                base_key, prepared.setup, prepared.model_fingerprint, (str(shape), *_numerics(made_with))
+            )
+            base, cached = cached_base(cache, key(), partial(_measure_base, pool, shape))
         tracker.log_base(base, cached)
         for line in base_lines(config, base):
             console.print(line)
@@ -219,7 +221,7 @@ def _search(
         points_seconds = time.monotonic() - began
         selection = select(recorder.results, objective, points)
         with console.status("asking the base and the selected recipe for their answer to every sample"):
-            asked = {"base": asked_of_base(shape, base, cache / f"{key}-predictions.json")}
+            asked = {"base": asked_of_base(shape, base, cache / f"{key(predictions=True)}.json")}
             if (selected := asked_of_selected(search, selection)) is not None:
                 asked["selected"] = selected
             predictions = predict(pool, asked, at_a_time=placement.concurrency)
