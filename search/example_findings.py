@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from search import wording
-from search.results import StudyRecord
 from search.pictures import Picture, pictures
+from search.results import StudyRecord
 from trainables.evaluation import Evaluation
 from trainables.samples import IMAGE_MARK, Sample
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search.metric_findings import metric_label
 from search.wording import points
 from trainables.evaluation import Evaluation
 from trainables.files import written_atomically
@@ -56,7 +57,7 @@ def predictions_table(tasks: Iterable[TaskData], evaluations: Mapping[str, Evalu
                     "choices": list(sample.choices),
                     "prediction": prediction,
                     "score": score,
-                    "metric": str(task.metric),
+                    "metric": metric_label(task),
                 }
             )
     return pa.Table.from_pylist(rows, schema=COLUMNS)

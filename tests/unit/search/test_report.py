@@ -28,6 +28,7 @@ from search.config import StudyConfig
 from search.report import render_report
 from search.results import Predictions, StudyRecord, TrialResult, TrialState
 from search.selection import select
+from trainables.lm_eval_task import LmEvalTask
 from trainables.metrics import METRICS, MetricSpec
 from trainables.samples import Sample
 
@@ -326,3 +327,18 @@ def test_the_tables_of_predictions_are_named_with_the_time_that_they_took() -> N
         Answered("count", [Sample(id="a", prompt="?", answer="1")], [("1", 100.0)], [("2", 0.0)]),
     )
     assert "predictions/base.parquet, predictions/selected.parquet in 12s" in text_of(study)
+
+
+def test_the_metric_of_a_task_of_lm_eval_is_lm_evals() -> None:
+    sample = Sample(id="a", prompt="?", answer="1")
+    study = with_answers(
+        record([trial(0, [GOOD])]),
+        *(Answered(task, [sample], [("1", 100.0)], [("2", 0.0)]) for task in ("count", "colour", "shape")),
+    )
+    task = LmEvalTask(name="colour", task="hues", file="hues.yaml", digest="d")
+    count, colour, shape = study.tasks
+    named = replace(shape, harness=replace(task, name="shape", chosen="acc_norm"))
+    text = text_of(replace(study, tasks=(count, replace(colour, harness=task), named)))
+    assert "lm-eval (higher is better): the first metric of the task, as lm-eval defines" in text
+    assert "lm-eval (acc_norm) (higher is better): the named metric of the task, as lm-eval" in text
+    assert text.count("exact_match (higher") == 1
