@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 import yaml
 from mlflow_server import free_port
@@ -131,6 +132,18 @@ def test_every_trial_keeps_its_manifest_and_its_score_of_each_sample(finished: F
         scores = [json.loads(file.read_text()) for file in sorted(folder.glob("evaluations_*.json"))]
         assert scores
         assert all(len(task["scores"]) == 20 for rung in scores for task in rung.values())
+
+
+def test_the_scores_of_predictions_have_the_reported_means(finished: Finished) -> None:
+    evidence = finished.recipe["evidence"]
+    tables = {path.stem: pd.read_parquet(path) for path in (finished.study / "predictions").iterdir()}
+    assert set(tables) == ({"base", "selected"} if evidence else {"base"})
+    assert all(len(table) == 3 * 20 for table in tables.values())
+    for task, reported in ({**evidence["targets"], **evidence["held_out"]} if evidence else {}).items():
+        for model, name in (("base", "base"), ("selected", "tuned")):
+            scores = tables[model][tables[model].task == task].score
+            assert scores.mean() == pytest.approx(reported[name], abs=1e-4)
+    assert "score otherwise than" not in (finished.study / "report.html").read_text(encoding="utf-8")
 
 
 def test_mlflow_holds_the_study_its_base_and_every_trial(finished: Finished) -> None:
