@@ -12,8 +12,8 @@ from ray import tune
 
 from benchmarks.noop_study import COSTS, MANIFEST, NoopStudy, evaluations
 from search.mlflow_store import prepare_store
+from search.objective import score_metrics
 from search.placement import DRIVER_RESOURCE
-from search.runner import score_metrics
 from search.scheduler import make_scheduler
 from search.tracking import StudyTracker
 from trainables.execution import Execution, GroupShape

@@ -17,11 +17,10 @@ from rich.console import Console
 from benchmarks.simulated_tune import SimulatedActors, drive
 from search.background import BackgroundWriter
 from search.config import StudyConfig
-from search.objective import Objective
+from search.objective import Objective, score_metrics
 from search.optuna_store import open_storage
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
-from search.runner import score_metrics
 from search.sampler import RecipeSampler
 from search.scheduler import make_scheduler
 from search.tracking import StudyTracker
@@ -226,7 +225,7 @@ class NoopStudy:
         screen = Console(file=io.StringIO(), force_terminal=True, width=120)
         return TrialRecorder(
             recipe=self.config.recipe_space().recipe,
-            folder=self.folder / "trials",
+            folder=self.folder,
             tracker=tracker,
             progress=StudyProgress(self.config.search.trials, screen),
             reclaim=lambda trial_id: None,

@@ -14,8 +14,9 @@ from typing import Any
 import requests
 
 from search.report import render_report
-from search.results import StudyRecord, TrialResult, TrialState
+from search.results import TrialResult, TrialState
 from search.selection import select
+from search.study_record import StudyRecord
 from tests import made_study
 from tests.mlflow_server import mlflow_server
 

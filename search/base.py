@@ -5,11 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from search.config import StudyConfig
+from search.leased_jobs import run_jobs
 from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
+from trainables.execution import GroupShape
 from trainables.files import write_atomically
-from trainables.jobs import WorkerSetup
+from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.samples import fingerprint
+
+_LITTLE_TO_LOSE = 10.0  # points; a held-out task that starts below this says little about forgetting
+
+
+class EvaluationFailed(RuntimeError):
+    """The base could not be evaluated; the message is one line."""
 
 
 def base_key(
@@ -56,3 +66,28 @@ def cached_evaluations(file: Path) -> dict[str, Evaluation] | None:
         return read_evaluations(file)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
+    """Evaluate the untouched model in a leased group.
+
+    Raises:
+        EvaluationFailed: The evaluation failed.
+    """
+    ((_, report),) = run_jobs(pool, {"base": (shape, EvaluateJob())}, at_a_time=1)
+    if report.error is not None:
+        raise EvaluationFailed(f"the base can't be evaluated: {report.error}")
+    return report.evaluations
+
+
+def base_lines(config: StudyConfig, base: Mapping[str, Evaluation]) -> list[str]:
+    """Return what the untouched model scores, and which held-out tasks have next to nothing to lose."""
+
+    def scores(tasks: Iterable[str]) -> str:
+        return ", ".join(f"{task} {base[task].value:.1f}" for task in tasks)
+
+    lines = [f"base, in points: {scores(config.targets)}; held out: {scores(config.held_out)}"]
+    low = [task for task in config.held_out if base[task].value < _LITTLE_TO_LOSE]
+    if low:
+        lines.append(f"warning: held-out {scores(low)}: a skill that the base lacks can't be forgotten")
+    return lines

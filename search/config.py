@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
 from search.points_config import PointsConfig
+from search.selection_config import FinalistsConfig, SelectionConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
 from search.task_config import DataConfig, TaskConfig
 from search.task_resolution import resolve
@@ -171,6 +172,8 @@ class StudyConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     search: SearchConfig
     points: PointsConfig | None = PointsConfig()
+    selection: SelectionConfig = SelectionConfig()
+    finalists: FinalistsConfig | None = None
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
     output: str = Field("runs", description="Folder under which the study's folder is made.")

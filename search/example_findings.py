@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from search import wording
 from search.pictures import Picture, pictures
-from search.results import StudyRecord
+from search.study_record import StudyRecord
 from trainables.evaluation import Evaluation
 from trainables.samples import IMAGE_MARK, Sample
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from search import wording
 from search.labels import approach_label, approach_sentence, group_label
 from search.point_findings import made_then, point_caveat
-from search.results import Rung, StudyRecord, TrialResult, TrialState
+from search.results import Rung, TrialResult, TrialState
 from search.selection import Selection
+from search.study_record import StudyRecord
 
 _EDGE = 0.1
 """Share of the logarithmic range of learning rates that counts as the edge."""

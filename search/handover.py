@@ -1,109 +1,26 @@
-"""A study's folder: the files that are left when it is done."""
+"""Handing over: the files that are left when a study is done."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from search.predictions import write_predictions
-from search.results import PointResult, Rung, StudyRecord, TrialResult, points_csv, trials_csv
+from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
+from search.study_folder import StudyFolder
+from search.study_record import StudyRecord
 from spaces.points import Soup
 from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
 from trainables.files import write_atomically
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyFolder:
-    """Names of the files in a study's folder.
-
-    Attributes:
-        root: The folder.
-    """
-
-    root: Path
-
-    @property
-    def study(self) -> Path:
-        """The resolved study file."""
-        return self.root / "study.yaml"
-
-    @property
-    def trials_table(self) -> Path:
-        """One row a trial."""
-        return self.root / "trials.csv"
-
-    @property
-    def points_table(self) -> Path:
-        """One row a point; only where points were evaluated."""
-        return self.root / "points.csv"
-
-    @property
-    def bad_samples(self) -> Path:
-        """One row a sample that was left out, since it can't be used; only where there are any."""
-        return self.root / "bad_samples.csv"
-
-    @property
-    def recipe(self) -> Path:
-        """The selected recipe with its evidence."""
-        return self.root / "recipe.yaml"
-
-    @property
-    def report(self) -> Path:
-        """The page for a person."""
-        return self.root / "report.html"
-
-    @property
-    def plots(self) -> Path:
-        """The report's plots as plotly JSON, for use elsewhere."""
-        return self.root / "plots"
-
-    @property
-    def selected(self) -> Path:
-        """The selected weights."""
-        return self.root / "selected"
-
-    @property
-    def trials(self) -> Path:
-        """One folder a trial: manifest, per-sample evaluations and trained parameters."""
-        return self.root / "trials"
-
-    @property
-    def points(self) -> Path:
-        """One folder a point: per-sample evaluations, and the weights of the selected one."""
-        return self.root / "points"
-
-    @property
-    def predictions(self) -> Path:
-        """One table a model: its answer to every sample."""
-        return self.root / "predictions"
-
-    @property
-    def sampler(self) -> Path:
-        """The Optuna study, unless it lies in a database."""
-        return self.root / "optuna.journal"
-
-    @property
-    def ray(self) -> Path:
-        """Tune's and Train's own state."""
-        return self.root / "ray"
-
-
-def write_results(
-    folder: StudyFolder,
-    record: StudyRecord,
-    selection: Selection,
-    *,
-    model_fingerprint: str,
-    data_fingerprints: Mapping[str, str],
-) -> None:
+def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
     """Write all but the report: the study, trials, predictions, the recipe and the selected weights."""
     write_atomically(folder.study, dump_study(record.config).encode())
     write_atomically(folder.trials_table, trials_csv(record.trials).encode())
@@ -111,22 +28,17 @@ def write_results(
         write_atomically(folder.points_table, points_csv(record.points).encode())
     for model, evaluations in record.predictions.models.items():
         write_predictions(folder.predictions / f"{model}.parquet", record.tasks, evaluations)
-    evidence = recipe_document(record, selection, model_fingerprint, data_fingerprints)
+    evidence = recipe_document(record, selection)
     text = yaml.safe_dump(evidence, sort_keys=False, allow_unicode=True)
     write_atomically(folder.recipe, text.encode())
     if selection.rung is not None:
         assert selection.rung.weights is not None
         weights = Path(selection.rung.weights)
         manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
-        export_delta(weights, manifest, model_fingerprint, folder.selected)
+        export_delta(weights, manifest, record.model_fingerprint, folder.selected)
 
 
-def recipe_document(
-    record: StudyRecord,
-    selection: Selection,
-    model_fingerprint: str,
-    data_fingerprints: Mapping[str, str],
-) -> dict[str, Any]:
+def recipe_document(record: StudyRecord, selection: Selection) -> dict[str, Any]:
     """Return the selected recipe with its evidence, as plain values."""
     winner, rung = selection.winner, selection.rung
     return {
@@ -139,7 +51,7 @@ def recipe_document(
             "path": record.config.model.path,
             "dtype": record.config.model.dtype,
             **({} if record.config.model.roles is None else {"roles": record.config.model.roles}),
-            "fingerprint": model_fingerprint,
+            "fingerprint": record.model_fingerprint,
         },
         "evidence": None if winner is None or rung is None else _evidence(record, winner, rung),
         "objective": {
@@ -151,7 +63,7 @@ def recipe_document(
             for state in ("COMPLETE", "PRUNED", "FAILED")
         },
         "points": len(record.points),
-        "data": dict(data_fingerprints),
+        "data": dict(record.data_fingerprints),
         "versions": dict(record.versions),
     }
 

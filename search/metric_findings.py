@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from search import wording
-from search.results import StudyRecord
+from search.study_record import StudyRecord
 
 if TYPE_CHECKING:
     from trainables.jobs import TaskData

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trainables.evaluation import Evaluation
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
@@ -89,6 +91,20 @@ class Objective:
         if self.max_forgetting is None:
             return 0.0
         return held_out_forgetting - self.max_forgetting
+
+
+def score_metrics(evaluations: Mapping[str, Evaluation], *, objective: Objective) -> dict[str, float]:
+    """Return a rung's metrics: the score with its parts, and the value of every task.
+
+    Raises:
+        ValueError: A task's value is missing or not finite.
+    """
+    values = {task: evaluation.value for task, evaluation in evaluations.items()}
+    return {
+        **objective.score(values).to_metrics(),
+        **{f"target/{task}": values[task] for task in objective.targets},
+        **{f"held_out/{task}": values[task] for task in objective.held_out},
+    }
 
 
 def _mean(values: list[float]) -> float:

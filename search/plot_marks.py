@@ -15,8 +15,9 @@ import plotly.graph_objects as go
 from search import plot_theme, wording
 from search.labels import approach_label, group_label
 from search.objective import Score
-from search.results import StudyRecord, TrialResult, TrialState
+from search.results import TrialResult, TrialState
 from search.selection import Selection
+from search.study_record import StudyRecord
 
 
 class Outcome(StrEnum):

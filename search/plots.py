@@ -31,8 +31,9 @@ from search.plot_marks import (
     score_of,
     spent_seconds,
 )
-from search.results import Rung, StudyRecord, TrialResult
+from search.results import Rung, TrialResult
 from search.selection import Selection
+from search.study_record import StudyRecord
 from search.trade_off import trade_off
 
 # More would say no more, and take a browser seconds.

@@ -6,8 +6,9 @@ import math
 
 from search import wording
 from search.labels import approach_label
-from search.results import PointResult, StudyRecord
+from search.results import PointResult
 from search.selection import Selection
+from search.study_record import StudyRecord
 from spaces.points import Identity, Interpolation, Pruning, Soup
 
 

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 
 from search import plot_theme
 from search.plot_marks import MARKERS, Outcome, heading, score_lines
-from search.results import PointResult, StudyRecord
+from search.results import PointResult
 from search.selection import Selection
+from search.study_record import StudyRecord
 from spaces.points import Interpolation, Soup
 
 _DIAMOND: Final = {"color": plot_theme.PURPLE, "size": 8}

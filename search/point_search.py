@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from search.config import StudyConfig
+from search.candidates import EVALUATIONS_FILE
 from search.leased_jobs import run_jobs
-from search.objective import Objective, Score
+from search.objective import Objective, Score, score_metrics
 from search.point_progress import PointProgress
 from search.points_config import PointsConfig
 from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection, select
-from search.tracking import StudyTracker
+from search.stored_results import write_point
+from search.study_record import StudyRecord
+from search.study_run import StudyRun
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from spaces.presets import POINT_PRESETS
 from trainables.checkpoint import MANIFEST_FILE
@@ -30,7 +32,6 @@ from trainables.manifest import TrainableManifest
 from trainables.points import TrainedWeights
 
 _WEIGHTS_FILE = "weights.safetensors"
-_EVALUATIONS_FILE = "evaluations.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,29 +89,49 @@ def plan_points(
     )
 
 
-def search_points(
-    config: StudyConfig, search: PointSearch, tracker: StudyTracker, console: Console
-) -> tuple[PointResult, ...]:
-    """Evaluate what a study makes of its best trials' weights; write those of the selected point.
+def with_points(run: StudyRun, record: StudyRecord) -> StudyRecord:
+    """Evaluate what is made of the best trials' weights, and write those of the selected point.
 
     Args:
-        config: The study.
-        search: What evaluating points needs of it.
-        tracker: The MLflow record.
-        console: Where the progress is shown.
+        run: The study, with its pool.
+        record: What it measured, with its trials.
+
+    Returns:
+        The record with the points.
     """
+    config = run.config
     if config.points is None:
-        return ()
-    plan = plan_points(config.points, search.trials, presets=config.search.presets)
+        return record
+    plan = plan_points(config.points, record.trials, presets=config.search.presets)
     if not plan:
-        return ()
+        return record
+    began = time.monotonic()
+    search = point_search(run, record)
     results = []
-    with PointProgress(len(plan), console) as progress:
+    with PointProgress(len(plan), run.console) as progress:
         for result in search.evaluate(plan):
             results.append(result)
-            tracker.log_point(result)
+            write_point(run.folder.root, result)
+            run.tracker.log_point(result)
             progress.point_ended(result)
-    return search.with_selected_weights(results)
+    points = search.with_selected_weights(results)
+    for result in points:
+        write_point(run.folder.root, result)
+    return replace(record, points=points, points_seconds=time.monotonic() - began)
+
+
+def point_search(run: StudyRun, record: StudyRecord) -> PointSearch:
+    """Return what evaluating points of a running study needs."""
+    return PointSearch(
+        pool=run.pool,
+        executions=run.placement.executions,
+        at_a_time=run.placement.concurrency,
+        trials=record.trials,
+        trial_folders=run.folder.trials,
+        folder=run.folder.points,
+        objective=record.objective,
+        metrics=partial(score_metrics, objective=record.objective),
+    )
 
 
 def _in_turn(by_score: Sequence[TrialResult]) -> list[TrialResult]:
@@ -193,7 +214,7 @@ class PointSearch:
         if isinstance(made.transform, Identity):
             return read_evaluations(self.trial_folders / trial.trial_id / rung_file(made.step))
         assert selection.point is not None
-        return read_evaluations(self.folder / str(selection.point.number) / _EVALUATIONS_FILE)
+        return read_evaluations(self.folder / str(selection.point.number) / EVALUATIONS_FILE)
 
     def _written(self, result: PointResult) -> PointResult:
         folder = self.folder / str(result.number)
@@ -214,7 +235,7 @@ class PointSearch:
             return _result(planned, error=str(error))
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
             return _result(planned, error=f"metric {broken[0]} is {metrics[broken[0]]}")
-        file = self.folder / str(planned.number) / _EVALUATIONS_FILE
+        file = self.folder / str(planned.number) / EVALUATIONS_FILE
         write_atomically(file, evaluations_json(report.evaluations))
         rung = Rung(
             step=planned.point.step,

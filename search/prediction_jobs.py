@@ -10,10 +10,11 @@ from typing import Any
 
 from search.base import cached_evaluations
 from search.leased_jobs import run_jobs
-from search.point_search import PointSearch
+from search.point_search import PointSearch, point_search
 from search.predictions import differences
-from search.results import Predictions
 from search.selection import Selection
+from search.study_record import Predictions, StudyRecord
+from search.study_run import StudyRun
 from trainables.evaluation import Evaluation, evaluations_json
 from trainables.execution import GroupShape
 from trainables.files import write_atomically
@@ -56,6 +57,16 @@ def asked_of_selected(search: PointSearch, selection: Selection) -> Asked | None
         job=replace(job, predictions=True),
         recorded=search.recorded(selection),
     )
+
+
+def with_predictions(run: StudyRun, record: StudyRecord, selection: Selection) -> StudyRecord:
+    """Return the record with what the base and the selected recipe answer to every sample."""
+    asked = {"base": asked_of_base(run.shape, record.base, run.base_predictions)}
+    if (selected := asked_of_selected(point_search(run, record), selection)) is not None:
+        asked["selected"] = selected
+    with run.console.status("asking the base and the selected recipe for their answer to every sample"):
+        predictions = predict(run.pool, asked, at_a_time=run.placement.concurrency)
+    return replace(record, predictions=predictions)
 
 
 def predict(pool: Any, asked: Mapping[str, Asked], *, at_a_time: int) -> Predictions:

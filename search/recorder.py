@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from search.objective import Score
 from search.progress import StudyProgress
 from search.results import Rung, TrialResult, TrialState
+from search.stored_results import write_trial
 from search.tracking import StudyTracker
 from spaces.recipe import Recipe
 from trainables.checkpoint import MANIFEST_FILE
@@ -35,7 +36,7 @@ class TrialRecorder(Callback):
 
     Args:
         recipe: Turns Tune's configuration into a recipe.
-        folder: The folder under which each trial has its own.
+        folder: The study's folder.
         tracker: The MLflow record.
         progress: The display.
         reclaim: Takes back what a failed trial's process may have died with, by trial id.
@@ -90,7 +91,9 @@ class TrialRecorder(Callback):
         opened = self._open[trial.trial_id]
         rung = _rung(result)
         if not opened.rungs:
-            manifest = json.loads((self._folder / trial.trial_id / MANIFEST_FILE).read_text("utf-8"))
+            manifest = json.loads(
+                (self._folder / "trials" / trial.trial_id / MANIFEST_FILE).read_text("utf-8")
+            )
             self._tracker.log_manifest(trial.trial_id, manifest)
         opened.rungs.append(rung)
         opened.nodes.update(result["nodes"])
@@ -126,6 +129,7 @@ class TrialRecorder(Callback):
             seconds=time.monotonic() - opened.began,
         )
         self._ended[trial.trial_id] = result
+        write_trial(self._folder, result)
         self._tracker.end_trial(result)
         self._progress.trial_ended(result)
 

@@ -26,9 +26,10 @@ from search.metric_findings import metric_names, metric_notes
 from search.plot_marks import Plot
 from search.plots import study_plots
 from search.point_findings import made_then, point_rows
-from search.results import Rung, StudyRecord, TrialResult, TrialState
+from search.results import Rung, TrialResult, TrialState
 from search.selection import Selection
 from search.study_file import dump_study
+from search.study_record import StudyRecord
 from spaces.space import RecipeSpace
 
 _RANKED: Final = 50  # rows that the page opens with; the others are folded away

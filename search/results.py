@@ -8,18 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from search.config import StudyConfig
-from search.leakage import Leak
-from search.objective import Objective, Score
+from search.objective import Score
 from spaces.points import Point, Soup
 from spaces.recipe import Recipe
-from trainables.bad_samples import BadSample
-from trainables.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from trainables.jobs import TaskData
 
 _POINT_COLUMNS = ("trial", "step", "transform", "alpha", "keep", "members", "subset", "learning_rate")
 
@@ -141,54 +133,6 @@ class PointResult:
         if self.rung is None:
             raise ValueError(f"point {self.number} failed ({self.error}): it has no score")
         return self.rung
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What models answered to every sample of the search splits.
-
-    Attributes:
-        models: Name of a model, `base` or `selected` -> task -> its evaluation, with predictions.
-        seconds: Wall-clock time of these evaluations.
-        warnings: What is missing or differs from what was measured before, one line each.
-    """
-
-    models: Mapping[str, Mapping[str, Evaluation]]
-    seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRecord:
-    """Everything that a finished study measured: what selection and the report read.
-
-    Attributes:
-        config: The study, resolved.
-        objective: What it maximised, with the base's values.
-        base: Task -> the untouched model's evaluation on the search split.
-        trials: The trials in the order in which they were started.
-        seconds: Wall-clock time of the search, from the first trial's start to the last one's end.
-        versions: Package -> version, and `git_commit` where known.
-        points: What was evaluated without training, in the order in which it was planned.
-        points_seconds: Wall-clock time of that.
-        leaks: Training samples that were left out, since they are also, or nearly, scored ones.
-        bad: Samples that were left out, since they can't be used.
-        predictions: What the base and the selected recipe answered.
-        tasks: The targets and held-out tasks, with their samples.
-    """
-
-    config: StudyConfig
-    objective: Objective
-    base: Mapping[str, Evaluation]
-    trials: tuple[TrialResult, ...]
-    seconds: float
-    versions: Mapping[str, str]
-    points: tuple[PointResult, ...] = ()
-    points_seconds: float = 0.0
-    leaks: tuple[Leak, ...] = ()
-    bad: tuple[BadSample, ...] = ()
-    predictions: Predictions = field(default_factory=lambda: Predictions(models={}))
-    tasks: tuple[TaskData, ...] = ()
 
 
 def trials_csv(trials: Iterable[TrialResult]) -> str:

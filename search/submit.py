@@ -39,7 +39,8 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
     """
     try:
         import search.cli
-        from search.study_file import InputError
+        from search.commands.arguments import WRONG_INPUT
+        from search.user_input import InputError
     except ModuleNotFoundError as error:
         print(
             f"error: recipe-search is not installed here, for {sys.executable}: {error}; "
@@ -51,11 +52,11 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
         arguments = command_line(rejoin(words), environment)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return search.cli.WRONG_INPUT
+        return WRONG_INPUT
     try:
         return search.cli.main(arguments)
     except SystemExit as ended:  # argparse's way to refuse an argument
-        return ended.code if isinstance(ended.code, int) else search.cli.WRONG_INPUT
+        return ended.code if isinstance(ended.code, int) else WRONG_INPUT
 
 
 def rejoin(words: Sequence[str]) -> list[str]:

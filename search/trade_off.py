@@ -12,8 +12,9 @@ from search import plot_theme
 from search.findings import forgetting_stderr, gain_stderr
 from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, group_name
 from search.point_marks import add_points
-from search.results import Rung, StudyRecord, TrialResult, TrialState
+from search.results import Rung, TrialResult, TrialState
 from search.selection import Selection
+from search.study_record import StudyRecord
 
 Range = tuple[float, float]
 _LETTER: Final = 0.008  # width of a letter of a label, as a share of the plot's on a desk

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from search.config import StudyConfig
 from search.objective import Objective
-from search.results import Predictions, Rung, StudyRecord, TrialResult, TrialState
+from search.results import Rung, TrialResult, TrialState
+from search.study_record import Predictions, StudyRecord
 from spaces.recipe import Recipe
 from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation

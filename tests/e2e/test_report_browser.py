@@ -17,8 +17,9 @@ import pytest
 from made_study import Answered, config, record, trial, with_answers
 
 from search.report import render_report
-from search.results import StudyRecord, TrialState
+from search.results import TrialState
 from search.selection import select
+from search.study_record import StudyRecord
 from trainables.samples import Sample
 
 if TYPE_CHECKING:

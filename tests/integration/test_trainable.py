@@ -16,11 +16,10 @@ from ray import tune
 from tiny_models import setup, train_job
 
 from search.leased_jobs import run_jobs
-from search.objective import Objective, Score
+from search.objective import Objective, Score, score_metrics
 from search.point_search import PlannedPoint, PointSearch
 from search.prediction_jobs import Asked, asked_of_base, predict
 from search.results import Rung, TrialResult, TrialState
-from search.runner import score_metrics
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from spaces.space import Bounds, RecipeSpace
 from trainables.checkpoint import apply_delta, export_delta

@@ -12,7 +12,7 @@ import pytest
 from made_study import Answered, config, record, with_answers
 
 from search.example_findings import IN_ALL, PER_TASK, example_rows, pick_examples
-from search.results import Predictions
+from search.study_record import Predictions
 from trainables.samples import Sample, Turn
 
 

@@ -11,10 +11,11 @@ import yaml
 from made_study import BASE, config, record, trial
 from safetensors.torch import load_file
 
-from search.handover import StudyFolder, recipe_document, write_results
+from search.handover import recipe_document, write_results
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
 from search.study_file import parse_study
+from search.study_folder import StudyFolder
 from spaces.points import Interpolation, Member, Point, Soup, Transform
 from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
@@ -38,14 +39,10 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 
 def handed_over(folder: StudyFolder, *trials: TrialResult) -> dict[str, object]:
-    study = record(trials)
-    write_results(
-        folder,
-        study,
-        select(study.trials, study.objective),
-        model_fingerprint="f1",
-        data_fingerprints={"count/train": "d1"},
+    study = dataclasses.replace(
+        record(trials), model_fingerprint="f1", data_fingerprints={"count/train": "d1"}
     )
+    write_results(folder, study, select(study.trials, study.objective))
     document = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     assert isinstance(document, dict)
     return document
@@ -117,7 +114,7 @@ def with_point(folder: StudyFolder, transform: Transform, *trials: TrialResult) 
     study = dataclasses.replace(record(trials), points=(result,))
     selection = select(study.trials, study.objective, study.points)
     assert selection.point is result
-    write_results(folder, study, selection, model_fingerprint="f1", data_fingerprints={})
+    write_results(folder, dataclasses.replace(study, model_fingerprint="f1"), selection)
     document = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     assert isinstance(document, dict)
     return document
@@ -174,7 +171,7 @@ def test_the_study_file_reads_back_to_the_same_study(folder: StudyFolder) -> Non
 
 def test_the_document_is_plain_data() -> None:
     study = record([trial(0, [{"count": 50.0}])])
-    document = recipe_document(study, select(study.trials, study.objective), "f", {})
+    document = recipe_document(study, select(study.trials, study.objective))
     assert yaml.safe_load(yaml.safe_dump(document)) == document
     assert json.loads(json.dumps(document)) == document
     assert BASE["count"] == document["evidence"]["targets"]["count"]["base"]

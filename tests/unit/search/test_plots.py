@@ -9,8 +9,9 @@ from made_study import config, record, trial
 from search import plot_theme
 from search.plot_marks import MARKERS, Outcome, by_outcome, in_lines
 from search.plots import study_plots
-from search.results import StudyRecord, TrialResult, TrialState
+from search.results import TrialResult, TrialState
 from search.selection import select
+from search.study_record import StudyRecord
 from search.trade_off import pareto_front
 
 

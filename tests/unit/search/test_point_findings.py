@@ -9,8 +9,9 @@ from made_study import BASE, record, trial
 from search import findings
 from search.point_findings import made_then, point_caveat, point_rows
 from search.report import render_report
-from search.results import PointResult, Rung, StudyRecord
+from search.results import PointResult, Rung
 from search.selection import Selection, select
+from search.study_record import StudyRecord
 from search.trade_off import trade_off
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 

@@ -14,11 +14,11 @@ from made_study import BASE, evaluation, objective, trial
 from made_study import config as study_config
 from rich.console import Console
 
+from search.objective import score_metrics
 from search.point_progress import PointProgress
 from search.point_search import PlannedPoint, PointSearch, plan_points
 from search.points_config import PointsConfig
 from search.results import PointResult, TrialResult, TrialState, points_csv
-from search.runner import score_metrics
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from trainables.jobs import Report
 

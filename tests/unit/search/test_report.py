@@ -26,8 +26,9 @@ from made_study import (
 from search import findings
 from search.config import StudyConfig
 from search.report import render_report
-from search.results import Predictions, StudyRecord, TrialResult, TrialState
+from search.results import TrialResult, TrialState
 from search.selection import select
+from search.study_record import Predictions, StudyRecord
 from trainables.lm_eval_task import LmEvalTask
 from trainables.metrics import METRICS, MetricSpec
 from trainables.samples import Sample

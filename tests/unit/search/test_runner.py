@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from search.handover import StudyFolder
-from search.runner import _make_anew, base_lines
+from search.base import base_lines
+from search.runner import _make_anew
 from search.study_file import InputError, load_study
+from search.study_folder import StudyFolder
 from trainables.evaluation import Evaluation
 
 ROOT = Path(__file__).resolve().parents[3]

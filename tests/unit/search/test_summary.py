@@ -8,10 +8,10 @@ import pytest
 from made_study import config, record, trial
 from rich.console import Console
 
-from search.handover import StudyFolder
 from search.results import TrialResult, TrialState
 from search.runner import Outcome
 from search.selection import select
+from search.study_folder import StudyFolder
 from search.summary import render_summary, turn_rounds
 
 

@@ -1,0 +1,1 @@
+"""The commands, one a module: each adds its options and says what it does."""

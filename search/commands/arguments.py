@@ -1,0 +1,29 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+# An `argparse` object's sub-parsers have no public type.
+Commands = Any
+Command = Callable[[argparse.Namespace], int]
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_INPUT: Final = 2
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Take a study file, and settings that replace its own."""
+    parser.add_argument("study", type=Path, metavar="STUDY.yaml", help="the study file")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Take settings that replace the study file's."""
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings that replace the file's: search.trials=8"
+    )

@@ -1,0 +1,82 @@
+"""Evidence: what a candidate is worth beside the base, with intervals, and what finalist runs confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.objective import Score
+from search.results import Rung
+from trainables.evaluation import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A value in points, with its bootstrap interval.
+
+    Attributes:
+        value: What was measured.
+        low: Lower end of the interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimates:
+    """What a tuned model is worth beside its base, from paired per-sample differences.
+
+    Attributes:
+        target_gain: Mean over targets of (tuned - base).
+        held_out_forgetting: Mean over held-out tasks of (base - tuned).
+        worst_forgetting: The largest of these drops.
+        score: `target_gain` - weight x `held_out_forgetting`.
+        changes: Task -> tuned - base.
+    """
+
+    target_gain: Estimate
+    held_out_forgetting: Estimate
+    worst_forgetting: Estimate
+    score: Estimate
+    changes: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalistRun:
+    """A candidate's recipe trained again on a new seed, with the candidate's transform.
+
+    Attributes:
+        seed: The seed.
+        rung: What it scored on the search split; None if the run failed.
+        confirm: Task -> its evaluation on the confirm split; empty if it was not evaluated there.
+        confirmed: Its score there, beside the base on the same split; None if it was not evaluated there.
+        folder: Where its weights and evaluations lie, relative to the study's folder.
+        error: Why it failed, one line; None unless it did.
+    """
+
+    seed: int
+    rung: Rung | None
+    confirm: Mapping[str, Evaluation]
+    confirmed: Score | None
+    folder: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finalist:
+    """A candidate that was trained again.
+
+    Attributes:
+        candidate: Key of the candidate, such as `trial 3` or `point 5`; see `search.candidates`.
+        runs: Its runs, in the order of their seeds.
+        estimates: What it is worth on the confirm split, over seeds and samples; None where no run got there.
+        dropped: Whether the race ended before its last seed, since it was clearly behind.
+    """
+
+    candidate: str
+    runs: tuple[FinalistRun, ...]
+    estimates: Estimates | None = None
+    dropped: bool = False

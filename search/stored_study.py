@@ -1,0 +1,130 @@
+"""A study as its folder holds it: what select, report and export read of a finished or half-finished one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.config import StudyConfig
+from search.leakage import Leak
+from search.objective import Objective
+from search.results import PointResult, TrialResult
+from search.stored_results import (
+    POINT_FILE,
+    TRIAL_FILE,
+    read_json,
+    read_point,
+    read_trial,
+    write_json,
+)
+from search.study_folder import StudyFolder
+from search.study_record import StudyRecord
+from search.user_input import InputError, parse_section, read_mapping
+from trainables.bad_samples import BadSample
+from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
+from trainables.files import write_atomically
+
+
+def write_facts(folder: StudyFolder, record: StudyRecord) -> None:
+    """Write what no file of a trial or point tells; called when a study starts, and when it has ended."""
+    write_json(
+        folder.facts,
+        {
+            "finished": record.finished,
+            "run_id": record.run_id,
+            "seconds": record.seconds,
+            "points_seconds": record.points_seconds,
+            "finalists_seconds": record.finalists_seconds,
+            "versions": dict(record.versions),
+            "model_fingerprint": record.model_fingerprint,
+            "data_fingerprints": dict(record.data_fingerprints),
+            "leaks": [dataclasses.asdict(leak) for leak in record.leaks],
+            "bad": [dataclasses.asdict(bad) for bad in record.bad],
+        },
+    )
+
+
+def write_base(folder: StudyFolder, base: Mapping[str, Evaluation]) -> None:
+    """Write what the untouched model scored on the search split."""
+    write_atomically(folder.base, evaluations_json(base))
+
+
+def read_study(root: Path) -> StudyRecord:
+    """Read back what a study measured, without its samples and predictions.
+
+    Args:
+        root: The study's folder.
+
+    Raises:
+        InputError: It is not a study's folder, nothing of the study has ended yet, or a file is damaged; one
+            line that names the file.
+    """
+    folder = StudyFolder(root)
+    if not folder.study.is_file():
+        raise InputError(f"{root} is not a study's folder: it has no {folder.study.name}")
+    config = parse_section(StudyConfig, read_mapping(folder.study, "study file"), str(folder.study))
+    if not folder.base.is_file():
+        raise InputError(
+            f"{root}: the study ended before its base was evaluated, so there is nothing to read"
+        )
+    try:
+        return _read(folder, config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{root}: a file of the study is damaged: {error!r}") from None
+
+
+def objective_of(config: StudyConfig, base: Mapping[str, Evaluation]) -> Objective:
+    """Return what a study maximises.
+
+    Args:
+        config: The study.
+        base: Task -> the untouched model's evaluation.
+    """
+    return Objective(
+        base={task: evaluation.value for task, evaluation in base.items()},
+        targets=config.targets,
+        held_out=config.held_out,
+        forgetting_weight=config.objective.forgetting_weight,
+        max_forgetting=config.objective.max_forgetting,
+    )
+
+
+def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
+    base = read_evaluations(folder.base)
+    facts = read_json(folder.facts)
+    trials = _trials(folder)
+    return StudyRecord(
+        config=config,
+        objective=objective_of(config, base),
+        base=base,
+        trials=trials,
+        seconds=facts["seconds"],
+        versions=facts["versions"],
+        points=_points(folder, trials),
+        points_seconds=facts["points_seconds"],
+        leaks=tuple(_leak(fields) for fields in facts["leaks"]),
+        bad=tuple(BadSample(**fields) for fields in facts["bad"]),
+        model_fingerprint=facts["model_fingerprint"],
+        data_fingerprints=facts["data_fingerprints"],
+        finalists_seconds=facts["finalists_seconds"],
+        run_id=facts["run_id"],
+        finished=facts["finished"],
+    )
+
+
+def _trials(folder: StudyFolder) -> tuple[TrialResult, ...]:
+    trials = [read_trial(folder.root, file) for file in folder.trials.glob(f"*/{TRIAL_FILE}")]
+    return tuple(sorted(trials, key=lambda trial: trial.number))
+
+
+def _points(folder: StudyFolder, trials: tuple[TrialResult, ...]) -> tuple[PointResult, ...]:
+    by_number = {trial.number: trial for trial in trials}
+    points = [read_point(folder.root, file, by_number) for file in folder.points.glob(f"*/{POINT_FILE}")]
+    return tuple(sorted(points, key=lambda point: point.number))
+
+
+def _leak(fields: dict[str, Any]) -> Leak:
+    examples = tuple((one, other) for one, other in fields["examples"])
+    return Leak(**fields | {"examples": examples})

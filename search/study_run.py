@@ -1,0 +1,82 @@
+"""StudyRun: what the phases of a running study share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.base import base_key, cached_base, measure_base
+from search.config import StudyConfig
+from search.placement import Placement
+from search.preparation import Prepared
+from search.study_folder import StudyFolder
+from search.tracking import StudyTracker
+from trainables.evaluation import Evaluation
+from trainables.execution import GroupShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRun:
+    """A study that runs.
+
+    Attributes:
+        prepared: Its checked input.
+        folder: Its folder.
+        tracker: Its MLflow record.
+        console: Where its progress is shown.
+        placement: What its trials take from the cluster.
+        pool: Handle of the `WorkerPool` actor.
+        versions: Package -> version.
+    """
+
+    prepared: Prepared
+    folder: StudyFolder
+    tracker: StudyTracker
+    console: Console
+    placement: Placement
+    pool: Any
+    versions: Mapping[str, str]
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study, resolved."""
+        return self.prepared.config
+
+    @property
+    def shape(self) -> GroupShape:
+        """The smallest worker group, which evaluates the base."""
+        return self.placement.smallest_shape
+
+    def base(self) -> tuple[dict[str, Evaluation], bool]:
+        """Return what the base scores on the search split, and whether that was known already.
+
+        Raises:
+            EvaluationFailed: The base can't be evaluated.
+        """
+        return cached_base(self._cache, self._base_key(), partial(measure_base, self.pool, self.shape))
+
+    @property
+    def base_predictions(self) -> Path:
+        """The file that keeps what the base answers to every sample."""
+        return self._cache / f"{self._base_key(predictions=True)}.json"
+
+    @property
+    def _cache(self) -> Path:
+        return self.config.folder.parent / ".cache"
+
+    def _base_key(self, *, predictions: bool = False) -> str:
+        # A model's output may depend on these versions.
+        made_with = [
+            f"{name} {self.versions[name]}" for name in ("torch", "transformers") if name in self.versions
+        ]
+        return base_key(
+            self.prepared.setup,
+            self.prepared.model_fingerprint,
+            (str(self.shape), *made_with),
+            predictions=predictions,
+        )
