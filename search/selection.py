@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from search.choices import Choice
+from search.evidence import Estimates, Finalist
 from search.labels import approach_label
 from search.objective import Objective
 from search.results import PointResult, Rung, TrialResult, TrialState
@@ -23,6 +25,13 @@ class Selection:
         infeasible: The trials that finished but forget more than allowed, least violation first.
         points: The points that were measured and are feasible, best score first.
         reason: Why, in one plain sentence.
+        estimates: Key of a candidate -> what it is worth on the search split, with intervals; only where its
+            per-sample scores are known. See `search.candidates` for the keys.
+        tied: Keys of the candidates whose difference to the best lies within noise, best score first; the
+            best is among them.
+        finalist: What was trained again of the winner; None where nothing was.
+        choices: Recipes of the front of gain and forgetting, by name.
+        notes: What limits the verdict, one sentence each.
     """
 
     winner: TrialResult | None
@@ -31,6 +40,11 @@ class Selection:
     infeasible: tuple[TrialResult, ...]
     points: tuple[PointResult, ...] = ()
     reason: str
+    estimates: Mapping[str, Estimates] = field(default_factory=dict)
+    tied: tuple[str, ...] = ()
+    finalist: Finalist | None = None
+    choices: tuple[Choice, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def keep_base(self) -> bool:
