@@ -9,6 +9,7 @@ from typing import Any
 
 from search.config import StudyConfig
 from search.leased_jobs import run_jobs
+from search.study_failed import StudyFailed
 from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
 from trainables.execution import GroupShape
 from trainables.files import write_atomically
@@ -16,10 +17,6 @@ from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.samples import fingerprint
 
 _LITTLE_TO_LOSE = 10.0  # points; a held-out task that starts below this says little about forgetting
-
-
-class EvaluationFailed(RuntimeError):
-    """The base could not be evaluated; the message is one line."""
 
 
 def base_key(
@@ -72,11 +69,11 @@ def measure_base(pool: Any, shape: GroupShape) -> Mapping[str, Evaluation]:
     """Evaluate the untouched model in a leased group.
 
     Raises:
-        EvaluationFailed: The evaluation failed.
+        StudyFailed: The evaluation failed.
     """
     ((_, report),) = run_jobs(pool, {"base": (shape, EvaluateJob())}, at_a_time=1)
     if report.error is not None:
-        raise EvaluationFailed(f"the base can't be evaluated: {report.error}")
+        raise StudyFailed(f"the base can't be evaluated: {report.error}")
     return report.evaluations
 
 

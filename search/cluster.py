@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from search.devices import DRIVER_RESOURCE, LOCAL_DRIVERS
-from search.study_file import InputError
+from search.study_failed import StudyFailed
+from search.user_input import InputError
 
 
 def cluster_address() -> str | None:
@@ -26,6 +27,7 @@ def connected() -> Iterator[Mapping[str, float]]:
 
     Raises:
         InputError: `RAY_ADDRESS` names a cluster that can't be reached.
+        StudyFailed: None is named, and Ray does not start here.
     """
     # Tune and Train announce themselves and their advice on every run; errors still come through.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -45,13 +47,20 @@ def connected() -> Iterator[Mapping[str, float]]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {_one_line(error)}") from None
     else:
-        ray.init(
-            address="local",
-            namespace="recipe-search",
-            resources={DRIVER_RESOURCE: LOCAL_DRIVERS},
-            include_dashboard=False,
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                namespace="recipe-search",
+                resources={DRIVER_RESOURCE: LOCAL_DRIVERS},
+                include_dashboard=False,
+                **quiet,
+            )
+        # Where its processes are not up within half a minute Ray raises a plain `Exception`.
+        except Exception as error:
+            raise StudyFailed(
+                f"Ray did not start: {_one_line(error)}. Where the machine is very busy, try again: Ray's "
+                "processes must be up within 30 s"
+            ) from error
     try:
         yield ray.cluster_resources()
     finally:
@@ -60,4 +69,4 @@ def connected() -> Iterator[Mapping[str, float]]:
 
 def _one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].rstrip(".") if lines else type(error).__name__

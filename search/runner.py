@@ -11,7 +11,7 @@ import ray
 from rich.console import Console
 
 from search.autoscaler import cluster_nodes
-from search.base import EvaluationFailed, base_lines
+from search.base import base_lines
 from search.cluster import connected
 from search.data_findings import bad_csv, data_lines, data_tags
 from search.encoding import encode_once, for_workers
@@ -25,20 +25,17 @@ from search.report import render_report
 from search.results import TrialState
 from search.selection import Selection, select
 from search.stored_study import objective_of, write_base, write_facts
+from search.study_failed import StudyFailed
 from search.study_file import dump_study
 from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
 from search.tracking import StudyTracker
-from search.tuning import Interrupted, with_trials
+from search.tuning import with_trials
 from search.user_input import InputError
 from search.versions import versions
 from trainables.files import write_atomically
 from trainables.pool import ON_HEAD, WorkerPool
-
-
-class StudyFailed(RuntimeError):
-    """The study could not be carried out; the message is one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +81,6 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
             for line in data_lines(prepared.leaks, prepared.warnings, prepared.bad):
                 console.print(line)
             return _run_recorded(prepared, folder, placement, console, grows=grows)
-        except (EvaluationFailed, Interrupted) as error:
-            raise StudyFailed(str(error)) from error
         except (ray.exceptions.RayError, ray.tune.TuneError) as error:
             raise StudyFailed(str(error).strip().splitlines()[-1]) from error
 

@@ -56,7 +56,7 @@ class StudyRun:
         """Return what the base scores on the search split, and whether that was known already.
 
         Raises:
-            EvaluationFailed: The base can't be evaluated.
+            StudyFailed: The base can't be evaluated.
         """
         return cached_base(self._cache, self._base_key(), partial(measure_base, self.pool, self.shape))
 

@@ -14,20 +14,17 @@ from search.progress import StudyProgress
 from search.recorder import TrialRecorder
 from search.sampler import RecipeSampler
 from search.scheduler import make_scheduler
+from search.study_failed import StudyFailed
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
 from trainables.trainable import RecipeTrainable, TrialContext
-
-
-class Interrupted(RuntimeError):
-    """The search was stopped before its last trial; the message is one line."""
 
 
 def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
     """Let Tune and Optuna run the trials; return the record with them.
 
     Raises:
-        Interrupted: Trials are missing.
+        StudyFailed: Trials are missing.
     """
     config, folder, placement, objective = run.config, run.folder, run.placement, record.objective
     began = time.monotonic()
@@ -87,5 +84,5 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
         tuner.fit()
     # Tune takes an interrupt for the end of the search.
     if (ended := len(recorder.results)) < config.search.trials:
-        raise Interrupted(f"stopped after {ended} of {config.search.trials} trials")
+        raise StudyFailed(f"stopped after {ended} of {config.search.trials} trials")
     return replace(record, trials=recorder.results, seconds=time.monotonic() - began)

@@ -47,7 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
         prepare_store(config.tracking.uri)
         if config.search.storage is not None:
             prepare_storage(config.search.storage)
-    from search.runner import StudyFailed, run_study
+    from search.runner import run_study
+    from search.study_failed import StudyFailed
 
     try:
         outcome = run_study(prepared, console)
