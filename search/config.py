@@ -79,6 +79,9 @@ class EvaluationConfig(Section):
     """How a rung is evaluated."""
 
     samples: Count | None = Field(None, description="Samples of the search split per task; null takes all.")
+    rung_samples: Count | None = Field(
+        None, description="The first of them, that alone count at rungs before the last; null takes all."
+    )
     batch_size: Count = Field(64, description="Samples per forward pass.")
     drift_samples: Count = Field(64, description="Samples per task over which the KL divergence is measured.")
 
@@ -186,17 +189,29 @@ class StudyConfig(Section):
         check_space(self.space)
         self._check_replay()
         self.check_tasks()
-        if self.search.pruning and self.search.pruning.first_rung > self.training.steps:
-            raise ValueError(
-                f"search.pruning.first_rung: {self.search.pruning.first_rung} is beyond "
-                f"training.steps {self.training.steps}"
-            )
-        if self.points and self.points.earlier_rungs and self.search.pruning is None:
-            raise ValueError("points.earlier_rungs: without search.pruning a trial has one rung alone")
+        self._check_rungs()
         if self.search.storage == self.tracking.uri:
             raise ValueError("search.storage: must be another database than tracking.uri's")
         self._check_workers()
         return self
+
+    def _check_rungs(self) -> None:
+        pruning, most, early = self.search.pruning, self.evaluation.samples, self.evaluation.rung_samples
+        if pruning and pruning.first_rung > self.training.steps:
+            raise ValueError(
+                f"search.pruning.first_rung: {pruning.first_rung} is beyond "
+                f"training.steps {self.training.steps}"
+            )
+        if early is not None and most is not None and early > most:
+            raise ValueError(f"evaluation.rung_samples: {early} is above evaluation.samples {most}")
+        if self.points and self.points.earlier_rungs:
+            if pruning is None:
+                raise ValueError("points.earlier_rungs: without search.pruning a trial has one rung alone")
+            if early is not None:
+                raise ValueError(
+                    f"points.earlier_rungs: with evaluation.rung_samples {early} earlier rungs are not "
+                    "evaluated on all samples, which what may be selected must be"
+                )
 
     def _check_replay(self) -> None:
         drawn = max(self.space.replay_ratio) > 0

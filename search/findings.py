@@ -207,6 +207,12 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
             f"Each recipe was trained once, with seed {record.config.search.seed}: "
             "another seed gives another score."
         )
+    early = record.config.evaluation.rung_samples
+    if early is not None and any(trial.state is TrialState.PRUNED for trial in record.trials):
+        notes.append(
+            f"Pruned trials were scored on the first {wording.counted(early, 'sample')} of each task alone, "
+            "beside the base on the same: their scores are noisier than those of complete trials."
+        )
     scores = complete + sum(result.rung is not None for result in record.points)
     if scores > 1:
         notes.append(

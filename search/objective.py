@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainables.evaluation import Evaluation
 
@@ -104,7 +104,25 @@ def score_metrics(evaluations: Mapping[str, Evaluation], *, objective: Objective
         **objective.score(values).to_metrics(),
         **{f"target/{task}": values[task] for task in objective.targets},
         **{f"held_out/{task}": values[task] for task in objective.held_out},
+        "scored_samples": float(sum(evaluation.n for evaluation in evaluations.values())),
     }
+
+
+def paired_metrics(
+    evaluations: Mapping[str, Evaluation], *, objective: Objective, base: Mapping[str, Evaluation]
+) -> dict[str, float]:
+    """Return a rung's metrics, compared with the base on the samples that the rung was evaluated on.
+
+    Args:
+        evaluations: Task -> evaluation, of all samples or of the first ones alone.
+        objective: What the study maximises.
+        base: Task -> the untouched model's evaluation of all samples.
+
+    Raises:
+        ValueError: A task's value is missing or not finite.
+    """
+    same = {task: base[task].first(evaluation.n).value for task, evaluation in evaluations.items()}
+    return score_metrics(evaluations, objective=replace(objective, base=same))
 
 
 def _mean(values: list[float]) -> float:

@@ -56,6 +56,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         "most_points": config.most_points,
         "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
+        "rung_samples": config.evaluation.rung_samples,
         "batch_size": wish.batch_size,
         "largest_sample": {
             "tokens": outline.sample.tokens,

@@ -190,6 +190,8 @@ def over_steps(record: StudyRecord, selection: Selection) -> Plot | None:
     shown, known = (sum(map(len, each.values())) for each in (drawn, groups))
     which = "every trial" if shown == known else f"{shown} of {known} trials, spread over the study"
     caption = f"Every evaluation of {which}, in points. A pruned trial's line ends where it was stopped."
+    if early := record.config.evaluation.rung_samples:
+        caption += f" All but those at the last step are of the first {early} samples of each task alone."
     return Plot(
         name="over_steps", title="Learning and forgetting as training goes on", caption=caption, figure=figure
     )

@@ -68,6 +68,7 @@ def prepare(config: StudyConfig) -> Prepared:
             threads=max(1, int(config.resources.cpus_per_worker)),
             replay=tuple(sample for task in data.replay for sample in task.train),
             roles=config.model.role_map,
+            rung_samples=config.evaluation.rung_samples,
         ),
         outline=outline,
         model_fingerprint=_checked_fingerprint(config),

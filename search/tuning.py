@@ -8,7 +8,7 @@ from functools import partial
 
 from ray import tune
 
-from search.objective import score_metrics
+from search.objective import paired_metrics
 from search.optuna_store import open_storage, optuna_study_name
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
@@ -34,7 +34,7 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
         pool=run.pool,
         executions=placement.executions,
         recipe=space.recipe,
-        score=partial(score_metrics, objective=objective),
+        score=partial(paired_metrics, objective=objective, base=record.base),
         seed=config.search.seed,
         rungs=config.rungs,
         folder=str(folder.trials),

@@ -54,6 +54,7 @@ def evaluate_task(
     decoding: Decoding = DEFAULT_DECODING,
     batch_size: int,
     keep: int,
+    scored: int | None = None,
     predict: bool = False,
     lockstep: Lockstep | None = None,
 ) -> TaskOutput:
@@ -68,25 +69,28 @@ def evaluate_task(
         decoding: How answers are written where they are.
         batch_size: Samples per forward pass.
         keep: Number of leading samples whose log-probabilities are returned.
+        scored: Number of leading samples that are scored; None is all.
         predict: Whether to return what the model answered. With `exact_match` this is the reference answer
             where it is right, and written by the model where it is not.
         lockstep: What the processes of a sharded model do alike; None for a whole one.
     """
     run = _Run(model, tokenizer, encoded, samples, decoding, batch_size, lockstep)
+    samples = samples[:scored]
+    rows = range(len(samples))
     match metric.metric.measured:
         case "teacher_forcing":
             exact, log_probs = run.forced(keep, all_samples=True)
-            scores, predictions = run.exact_match(exact, predict)
+            scores, predictions = run.exact_match(exact[:scored], predict)
         case "generation":
             _, log_probs = run.forced(keep)
-            predictions = run.written(range(len(samples)))
+            predictions = run.written(rows)
             scores = [
                 metric.score(written, sample.accepted)
                 for written, sample in zip(predictions, samples, strict=True)
             ]
         case "likelihood":
             _, log_probs = run.forced(keep)
-            predictions = run.chosen(per_byte=metric.metric.per_byte)
+            predictions = run.chosen(rows, per_byte=metric.metric.per_byte)
             scores = [
                 100.0 if choice in sample.accepted else 0.0
                 for choice, sample in zip(predictions, samples, strict=True)
@@ -137,13 +141,14 @@ class _Run:
         return exact, [log_probs[row] for row in sorted(log_probs)]
 
     def exact_match(self, exact: Sequence[bool], predict: bool) -> tuple[list[float], list[str]]:
-        """Return points and predictions of all samples.
+        """Return points and predictions of the first samples.
 
         Args:
-            exact: Whether greedy decoding writes each sample's answer.
+            exact: Whether greedy decoding writes the answer of each of them.
             predict: Whether the predictions of wrong samples matter.
         """
-        several = [len(set(sample.accepted)) > 1 for sample in self.samples]
+        samples = self.samples[: len(exact)]
+        several = [len(set(sample.accepted)) > 1 for sample in samples]
         written: dict[int, str] = {}
         if self.lockstep is None:
             rows = [row for row, same in enumerate(exact) if not same and (predict or several[row])]
@@ -152,7 +157,7 @@ class _Run:
             # All processes write as often, however many of their own answers are right.
             written = dict(enumerate(self.written(range(len(exact)))))
         scores, predictions = [], []
-        for row, (same, sample) in enumerate(zip(exact, self.samples, strict=True)):
+        for row, (same, sample) in enumerate(zip(exact, samples, strict=True)):
             answer = sample.answer if same else written.get(row, "")
             other = several[row] and answer in {text.strip() for text in sample.accepted}
             scores.append(100.0 if same or other else 0.0)
@@ -174,15 +179,17 @@ class _Run:
         )
         return [answer.strip() for answer in answers]
 
-    def chosen(self, *, per_byte: bool) -> list[str]:
-        """Return the choice that the model finds most probable, of equals the first.
+    def chosen(self, rows: Sequence[int], *, per_byte: bool) -> list[str]:
+        """Return, for some samples, the choice that the model finds most probable, of equals the first.
 
         Args:
+            rows: Which samples.
             per_byte: Whether a choice's log-probability is divided by its length in bytes of UTF-8.
         """
-        sums = choice_log_probs(self.model, self.tokenizer, self.encoded, self.batch_size, self.lockstep)
+        encoded = Picked(self.encoded, rows)
+        sums = choice_log_probs(self.model, self.tokenizer, encoded, self.batch_size, self.lockstep)
         best = []
-        for sample, own in zip(self.samples, sums, strict=True):
+        for sample, own in zip((self.samples[row] for row in rows), sums, strict=True):
             weights = own
             if per_byte:
                 weights = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,12 @@ class Evaluation:
     def n(self) -> int:
         """Number of samples."""
         return len(self.scores)
+
+    def first(self, n: int) -> Evaluation:
+        """Return the same on the first `n` samples alone, which may not be more than there are."""
+        if n > self.n:
+            raise ValueError(f"task {self.task!r} was evaluated on {self.n} samples, not on {n}")
+        return replace(self, scores=self.scores[:n], predictions=self.predictions[:n])
 
     @property
     def value(self) -> float:

@@ -36,11 +36,14 @@ class Evaluator:
         self._share = share
         # Each rank scores every size-th sample; `_gather` puts them back in order.
         self._samples = {task.name: self._own_samples(task, encoder) for task in setup.tasks}
-        self._lockstep: dict[str, Lockstep] = {}
+        self._lockstep: dict[tuple[str, bool], Lockstep] = {}
         if share.sharded:
             self._lockstep = {
-                task.name: Lockstep.of(self._passed(task), share.size, setup.eval_batch_size, encoder)
+                (task.name, early): Lockstep.of(
+                    self._passed(task, early), share.size, setup.eval_batch_size, encoder
+                )
                 for task in setup.tasks
+                for early in (False, True)
             }
         self._scorers = {
             task.name: LmEvalScorer(task.harness, task.search, model, encoder, share, setup.eval_batch_size)
@@ -69,16 +72,20 @@ class Evaluator:
         if self._base_log_probs is None:
             self.evaluate_base()
 
-    def evaluate_tuned(self, *, predictions: bool = False) -> tuple[dict[str, Evaluation], dict[str, float]]:
+    def evaluate_tuned(
+        self, *, predictions: bool = False, early: bool = False
+    ) -> tuple[dict[str, Evaluation], dict[str, float]]:
         """Evaluate the model as it is; return the evaluations and `drift/...` -> nats per answer token.
 
         `prepare_for_drift` must have been called.
 
         Args:
             predictions: Whether the evaluations tell what the model answered.
+            early: Whether this is a rung before a trial's last: it is scored on `rung_samples` alone. Drift
+                is measured on the same samples at every rung.
         """
         assert self._base_log_probs is not None
-        evaluations, log_probs = self.evaluate(predictions=predictions)
+        evaluations, log_probs = self.evaluate(predictions=predictions, early=early)
         drift = {}
         for role, metric in (("target", "drift/kl_target"), ("held_out", "drift/kl_held_out")):
             names = [task.name for task in self._setup.tasks if task.role == role]
@@ -88,12 +95,13 @@ class Evaluator:
         return evaluations, drift
 
     def evaluate(
-        self, *, predictions: bool = False
+        self, *, predictions: bool = False, early: bool = False
     ) -> tuple[dict[str, Evaluation], dict[str, Sequence[Tensor]]]:
         """Evaluate the model as it is on every task.
 
         Args:
             predictions: Whether the evaluations tell what the model answered.
+            early: Whether it is scored on the first `rung_samples` of each task alone.
 
         Returns:
             The evaluations, the same on every rank, and this rank's share of the log-probabilities that
@@ -103,7 +111,8 @@ class Evaluator:
         log_probs: dict[str, Sequence[Tensor]] = {}
         for task in self._setup.tasks:
             scorer = self._scorers.get(task.name)
-            own = self._passed(task)[self._share.rank :: self._share.size]
+            own = self._passed(task, early)[self._share.rank :: self._share.size]
+            scored = self._scored(task, early)
             output = evaluate_task(
                 self._model,
                 self._tokenizer,
@@ -112,29 +121,34 @@ class Evaluator:
                 metric=task.metric,
                 decoding=task.decoding,
                 batch_size=self._setup.eval_batch_size,
-                keep=self._own_drift_samples(task),
+                keep=self._own(self._setup.drift_samples, task),
+                scored=self._own(scored, task),
                 predict=predictions and scorer is None,
-                lockstep=self._lockstep.get(task.name),
+                lockstep=self._lockstep.get((task.name, early)),
             )
             if scorer is not None:
-                output = scorer.score(output.log_probs)
+                output = scorer.score(output.log_probs, scored)
             evaluations[task.name] = Evaluation(
                 task=task.name,
-                scores=self._gather(output.scores, len(task.search)),
+                scores=self._gather(output.scores, scored),
                 direction=task.metric.metric.direction,
-                predictions=self._gather(output.predictions, len(task.search)) if predictions else (),
+                predictions=self._gather(output.predictions, scored) if predictions else (),
             )
             log_probs[task.name] = output.log_probs
         return evaluations, log_probs
 
-    def _passed(self, task: TaskData) -> Sequence[Sample]:
-        """Return the samples that go through the model here: where lm-eval scores, those that drift needs."""
-        return task.search if task.harness is None else task.search[: self._setup.drift_samples]
+    def _scored(self, task: TaskData, early: bool) -> int:
+        """Return how many of the task's first samples are scored."""
+        return len(task.search[: self._setup.rung_samples if early else None])
 
-    def _own_drift_samples(self, task: TaskData) -> int:
-        """Return how many of the task's first `drift_samples` fall to this rank."""
-        first = min(self._setup.drift_samples, len(task.search))
-        return len(range(self._share.rank, first, self._share.size))
+    def _passed(self, task: TaskData, early: bool) -> Sequence[Sample]:
+        """Return the samples that go through the model here: those of drift, and those that it scores."""
+        scored = self._scored(task, early) if task.harness is None else 0
+        return task.search[: max(scored, self._setup.drift_samples)]
+
+    def _own(self, first: int, task: TaskData) -> int:
+        """Return how many of the task's first samples fall to this rank."""
+        return len(range(self._share.rank, min(first, len(task.search)), self._share.size))
 
     def _gather(self, own: list[Any], total: int) -> tuple[Any, ...]:
         merged = [None] * total

@@ -57,6 +57,8 @@ class WorkerSetup:
         replay: Samples that a recipe's `replay_ratio` of each batch is drawn from.
         roles: The user's role map of the model's parameters, if any.
         encoded: `<task>/<split>` or `REPLAY` -> folder of its encoded samples; a worker encodes the others.
+        rung_samples: Samples per task on which a trial is scored before its last rung, the first ones; None
+            takes all, as the last rung does.
     """
 
     model: str
@@ -68,6 +70,7 @@ class WorkerSetup:
     replay: tuple[Sample, ...] = ()
     roles: RoleMap | None = None
     encoded: Mapping[str, str] = field(default_factory=dict)
+    rung_samples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

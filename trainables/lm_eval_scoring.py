@@ -69,15 +69,14 @@ class LmEvalScorer:
             self._check(harness, samples, numbers)
             written = self._written(harness, max(numbers) + 1, encoder)
         self._requests = [written[number] for number in numbers]
-        self._own = slice(share.rank, None, share.size)
-        if not share.sharded:
-            self._requests, self._own = self._requests[self._own], slice(None)
+        self._share = share
 
-    def score(self, log_probs: Sequence[Tensor] = ()) -> TaskOutput:
+    def score(self, log_probs: Sequence[Tensor] = (), first: int | None = None) -> TaskOutput:
         """Score this process's documents.
 
         Args:
             log_probs: Handed on with the scores.
+            first: Number of leading documents that are scored, by all processes together; None is all.
 
         Returns:
             Scores and predictions: what the model wrote, after lm-eval's filters, or the choice that it found
@@ -86,7 +85,10 @@ class LmEvalScorer:
         Raises:
             LmEvalError: The metric's value for a document is not between 0 and 1.
         """
-        everything = [request for requests in self._requests for request in requests]
+        answered, own = self._requests[:first], self._requests[self._share.rank : first : self._share.size]
+        if not self._share.sharded:
+            answered = own
+        everything = [request for requests in answered for request in requests]
         by_kind = defaultdict(list)
         for request in everything:
             request.resps, request.filtered_resps = [], {}
@@ -99,7 +101,6 @@ class LmEvalScorer:
             self._task._instances = everything
             if everything:
                 self._task.apply_filters()
-            own = self._requests[self._own]
             return TaskOutput(
                 [self._points(each) for each in own], list(log_probs), [self._answer(each) for each in own]
             )

@@ -158,11 +158,12 @@ class Workbench:
                     train_flops += count_flops(range(counted, progress.step))
                     counted = progress.step
                     began = time.perf_counter()
-                    evaluations, drift = self.evaluator.evaluate_tuned()
+                    last = progress.step == job.rungs[-1]
+                    evaluations, drift = self.evaluator.evaluate_tuned(early=not last)
                     eval_seconds += time.perf_counter() - began
                     yield Report(
                         step=progress.step,
-                        done=progress.step == job.rungs[-1],
+                        done=last,
                         evaluations=evaluations,
                         metrics={
                             **drift,

@@ -70,10 +70,12 @@ def _plan(arguments: argparse.Namespace) -> int:
         f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters in {plan['dtype']}"
     )
     console.print(f"learn {', '.join(plan['targets'])}; keep {', '.join(plan['held_out'])}")
+    early = plan["rung_samples"]
+    on = f" (before the last on {early} samples per task at most)" if early else ""
     console.print(
         f"{plan['trials']} trials, the first {len(plan['presets'])} of them presets, "
         f"the first {plan['startup_trials']} start-up trials; "
-        f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps, "
+        f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps{on}, "
         f"batch size {plan['batch_size']}; then up to {plan['most_points']} points, "
         "made from the best trials' weights without training and evaluated\n"
     )

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ import yaml
 from mlflow_server import free_port
 
 from search.cli import main
+from search.stored_study import read_study
 from trainables.checkpoint import apply_delta
 from trainables.jobs import WorkerSetup
 from trainables.workbench import Workbench
@@ -37,6 +39,7 @@ REDUCED = (
     "training.steps=8",
     "training.samples=100",
     "evaluation.samples=20",
+    "evaluation.rung_samples=8",
     "held_out=[digits, textures]",
 )
 
@@ -131,7 +134,22 @@ def test_every_trial_keeps_its_manifest_and_its_score_of_each_sample(finished: F
         assert json.loads((folder / "manifest.json").read_text())["trained"] > 0
         scores = [json.loads(file.read_text()) for file in sorted(folder.glob("evaluations_*.json"))]
         assert scores
-        assert all(len(task["scores"]) == 20 for rung in scores for task in rung.values())
+        for rung, count in zip(scores, (8, 20), strict=False):
+            assert all(len(task["scores"]) == count for task in rung.values())
+
+
+def test_every_rung_is_compared_with_the_base_on_the_same_samples(finished: Finished) -> None:
+    record = read_study(finished.study)
+    base = {task: evaluation.scores for task, evaluation in record.base.items()}
+    kept = {count: fmean(fmean(base[task][:count]) for task in ("digits", "textures")) for count in (8, 20)}
+    assert kept[8] != kept[20], "the base must do otherwise on the first samples"
+    for trial in record.trials:
+        for rung, count in zip(trial.rungs, (8, 20), strict=False):
+            learnt = rung.values["counting"] - fmean(base["counting"][:count])
+            forgotten = kept[count] - fmean(rung.values[task] for task in ("digits", "textures"))
+            assert rung.score.target_gain == pytest.approx(learnt)
+            assert rung.score.held_out_forgetting == pytest.approx(forgotten)
+            assert rung.metrics["scored_samples"] == 3 * count
 
 
 def test_the_scores_of_predictions_have_the_reported_means(finished: Finished) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def tasks(folder: Path) -> list[TaskData]:
 
 def serve(rank: int, model: Path, folder: Path, home: Path, sharded: bool) -> list[Any]:
     size = dist.get_world_size() if dist.is_initialized() else 1
-    bench = Workbench(setup(model, tasks(folder)), share=Share(rank, size, sharded))
+    worker = replace(setup(model, tasks(folder)), rung_samples=4)
+    bench = Workbench(worker, share=Share(rank, size, sharded))
     job = train_job(home / "trial", "mlp", rungs=(2, 4), learning_rate=1e-2)
     return [measured(bench.run(each)) for each in (EvaluateJob(predictions=True), job)]
 
@@ -56,7 +58,10 @@ def test_two_processes_score_like_one(tmp_path: Path) -> None:
         assert base[name].n == LEARNT + UNSEEN - 1
         assert set(base[name].scores) == {0.0, 100.0}
         assert len(set(base[name].predictions)) > 1
-    assert {evaluations["weighed"].scores for _, _, evaluations, _ in alone[1]} != {base["weighed"].scores}
+    (_, _, early, _), (_, _, last, _) = alone[1]
+    assert {name: each.n for name, each in early.items()} == dict.fromkeys(early, 4)
+    assert last["weighed"].n == base["weighed"].n
+    assert last["weighed"].scores != base["weighed"].scores
     for sharded in (False, True):
         home = tmp_path / f"two-{sharded}"
         for found in in_world(2, serve, model, folder, home, sharded):

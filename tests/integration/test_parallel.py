@@ -84,7 +84,8 @@ def worker_setup(base: Path, dtype: str = "float32") -> WorkerSetup:
         task("said", "held_out", n=3, metric=MetricSpec("normalized_exact_match")),
     )
     again = samples("again", 5, images=False)
-    return replace(setup(base, tasks), dtype=dtype, replay=again)  # type: ignore[arg-type]
+    # Fewer are scored at a rung before the last than there are processes, and fewer than drift takes.
+    return replace(setup(base, tasks), dtype=dtype, replay=again, rung_samples=2)  # type: ignore[arg-type]
 
 
 def job_of(name: str, folder: Path, execution: Mapping[str, Any]) -> TrainJob:
@@ -153,8 +154,11 @@ def points(workbench: Workbench, written: Path, folder: Path) -> dict[str, Outco
     return found
 
 
-def answers(workbench: Workbench, base: Path, share: Share) -> dict[str, Evaluation]:
-    """Return scores and answers of tasks whose samples have several references, and choices."""
+def answers(workbench: Workbench, base: Path, share: Share) -> tuple[dict[str, Evaluation], ...]:
+    """Return scores and answers of tasks whose samples have several references, and choices.
+
+    Those of all samples, and those of the first two.
+    """
     mixed = (*samples("pictures", 7), *samples("words", 6, images=False))[4:9]
     several = tuple(replace(sample, references=("no", sample.answer)) for sample in mixed)
     choices = ("cat", "red cat", "sun sun sun")
@@ -169,8 +173,9 @@ def answers(workbench: Workbench, base: Path, share: Share) -> dict[str, Evaluat
         ),
     )
     encoder = Encoder.load(str(base))
-    evaluator = Evaluator(replace(setup(base, tasks), eval_batch_size=2), workbench.model, encoder, share)
-    return evaluator.evaluate_base(predictions=True)
+    worker = replace(setup(base, tasks), eval_batch_size=2, rung_samples=2)
+    evaluator = Evaluator(worker, workbench.model, encoder, share)
+    return evaluator.evaluate_base(predictions=True), evaluator.evaluate(predictions=True, early=True)[0]
 
 
 def work(rank: int, size: int, base: Path, folder: Path, written: Path) -> dict[str, Any] | None:
@@ -265,6 +270,12 @@ def four(base: Path, folder: Path, two: dict[str, Any]) -> dict[str, Any]:
     return in_world(4, work, 4, base, folder, folder / "2-fsdp")[0]
 
 
+def test_one_process_scores_the_first_samples_alone_before_the_last_rung(alone: dict[str, Outcome]) -> None:
+    (_, _, first, _), (_, _, last, _) = alone["full"].measured
+    assert [evaluation.n for evaluation in first.values()] == [2, 2, 2]
+    assert [evaluation.n for evaluation in last.values()] == [7, 5, 3]
+
+
 def assert_same(outcome: Outcome, expected: Outcome) -> None:
     for (step, done, evaluations, metrics), wanted in zip(outcome.measured, expected.measured, strict=True):
         assert (step, done, evaluations) == wanted[:3]
@@ -301,7 +312,8 @@ def test_several_references_and_choices_are_answered_alike(
     workbench: Workbench, base: Path, two: dict[str, Any], four: dict[str, Any]
 ) -> None:
     alone = answers(workbench, base, Share())
-    assert [len(set(evaluation.predictions)) > 1 for evaluation in alone.values()] == [True, True]
+    assert [len(set(evaluation.predictions)) > 1 for evaluation in alone[0].values()] == [True, True]
+    assert alone[1] == {task: evaluation.first(2) for task, evaluation in alone[0].items()}
     for found, size in ((two, 2), (four, 4)):
         for home in (f"{size}-ddp", f"{size}-fsdp"):
             assert found[f"{home} answers"] == alone, home

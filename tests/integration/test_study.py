@@ -277,6 +277,8 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
             "space.subsets=[llm]",
             "space.learning_rate_of={}",
             "objective.max_forgetting=-1000",
+            "points.earlier_rungs=false",
+            "evaluation.rung_samples=4",
         ]
     )
     assert status == 0
@@ -300,6 +302,26 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
         cached[study] = (run.data.tags["cached"], run.data.metrics["held_out/kept"])
     value = outcome.record.base["kept"].value
     assert cached == {"made": ("false", value), "second": ("true", value)}
+    assert_first_samples_alone_before_the_last_rung(outcome, home)
+
+
+def assert_first_samples_alone_before_the_last_rung(outcome: Outcome, home: Path) -> None:
+    """Of 6 and 5 samples 4 and 4; each rung is compared with the base on the samples that it has."""
+    (run,) = (r for r in runs(home, "second")[1] if r.data.tags["kind"] == "trial")
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    logged = {
+        name: {metric.step: metric.value for metric in client.get_metric_history(run.info.run_id, name)}
+        for name in ("scored_samples", "target_gain", "held_out_forgetting")
+    }
+    base, expected = outcome.record.base, {}
+    for step, (easy, kept) in {8: (4, 4), 16: (6, 5)}.items():
+        trial = home / "runs" / "second" / "trials" / run.data.tags["trial_id"]
+        tuned = read_evaluations(trial / rung_file(step))
+        assert (tuned["easy"].n, tuned["kept"].n) == (easy, kept)
+        gain = statistics.fmean(tuned["easy"].scores) - statistics.fmean(base["easy"].scores[:easy])
+        lost = statistics.fmean(base["kept"].scores[:kept]) - statistics.fmean(tuned["kept"].scores)
+        expected[step] = (easy + kept, gain, lost)
+    assert {step: tuple(found[step] for found in logged.values()) for step in (8, 16)} == expected
 
 
 def test_a_study_whose_every_trial_fails_has_failed_and_says_why(

@@ -99,6 +99,18 @@ def test_the_caveats_are_those_that_apply() -> None:
     assert "The best of 2 noisy scores" in notes
     assert "at the upper end of the interval searched for gate_up" in notes
     assert "full (0), projector (0)" in notes
+    assert "Pruned" not in notes
     alone = record([trial(0, [GOOD])])
     assert "winner's curse" not in " ".join(findings.caveats(alone, select(alone.trials, alone.objective)))
     assert findings.caveats(record(), select([], record().objective)) == ()
+
+
+def test_scores_of_pruned_trials_on_some_samples_are_told_apart() -> None:
+    study = config()
+    early = study.evaluation.model_copy(update={"rung_samples": 50})
+    study = study.model_copy(update={"evaluation": early})
+    trials = [trial(0, [MODEST, GOOD]), trial(1, [MODEST], state=TrialState.PRUNED)]
+    for ended, of, told in ((trials, study, True), (trials[:1], study, False), (trials, config(), False)):
+        made = record(ended, study=of)
+        notes = " ".join(findings.caveats(made, select(made.trials, made.objective)))
+        assert ("Pruned trials were scored on the first 50 samples of each task alone" in notes) is told

@@ -120,7 +120,7 @@ def test_says_what_will_be_run() -> None:
     assert made["presets"] == ["paper_full", "paper_gate_up"]
     # Two interpolations of each of two trials, and a soup; no preset trains the MLPs.
     assert made["most_points"] == 2 * 2 + 1
-    assert made["rungs"] == [40]
+    assert (made["rungs"], made["rung_samples"]) == ([40], None)
     assert made["runs"] == {
         "fits": True,
         "trials_at_a_time": 4,

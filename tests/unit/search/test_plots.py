@@ -124,6 +124,17 @@ def test_rungs_are_drawn_from_the_untouched_model_on() -> None:
     assert forgetting.y == (0, 2, 1)
 
 
+def test_the_plot_of_rungs_says_on_how_many_samples_they_are() -> None:
+    study = config()
+    early = study.evaluation.model_copy(update={"rung_samples": 50})
+    for each, told in ((study, False), (study.model_copy(update={"evaluation": early}), True)):
+        made = record([trial(0, [values(10, 2), values(20, 1)])], study=each)
+        (plot,) = (
+            p for p in study_plots(made, select(made.trials, made.objective)) if p.name == "over_steps"
+        )
+        assert ("All but those at the last step are of the first 50 samples" in plot.caption) is told
+
+
 def test_the_lines_of_an_outcome_are_one_trace_with_gaps() -> None:
     """A browser takes seconds over a trace a trial, with a thousand of them."""
     pruned = [trial(number, [values(10, 2)], state=TrialState.PRUNED) for number in (0, 1)]

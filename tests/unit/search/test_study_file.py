@@ -186,6 +186,14 @@ class TestWrongValues:
                 "search.pruning.first_rung: 41 is beyond training.steps 40",
             ),
             (
+                "evaluation.rung_samples=0",
+                "evaluation.rung_samples: input should be greater than or equal to 1, got 0",
+            ),
+            (
+                "evaluation={samples: 20, rung_samples: 21}",
+                "evaluation.rung_samples: 21 is above evaluation.samples 20",
+            ),
+            (
                 "resources.workers_per_trial=9",
                 "resources.workers_per_trial: 9 workers can't share training.batch_size 8 samples",
             ),
@@ -310,6 +318,16 @@ class TestWrongValues:
             (
                 ("resources.workers_per_trial=3", "space.batch_size=[2, 8]", "space.replay_ratio=[0]"),
                 "resources.workers_per_trial: 3 workers can't share space.batch_size 2 samples",
+            ),
+            (
+                (
+                    "evaluation.rung_samples=5",
+                    "search.pruning={first_rung: 8}",
+                    "points.earlier_rungs=true",
+                    "space.replay_ratio=[0]",
+                ),
+                "points.earlier_rungs: with evaluation.rung_samples 5 earlier rungs are not evaluated on all "
+                "samples, which what may be selected must be",
             ),
             (
                 (

@@ -42,6 +42,7 @@ def scored(
     metric: MetricSpec = EXACT_MATCH,
     batch_size: int = 8,
     keep: int = 0,
+    first: int | None = None,
     predict: bool = False,
     decoding: Decoding = DEFAULT_DECODING,
 ) -> TaskOutput:
@@ -54,6 +55,7 @@ def scored(
         decoding=decoding,
         batch_size=batch_size,
         keep=keep,
+        scored=first,
         predict=predict,
     )
 
@@ -213,6 +215,23 @@ def test_a_choice_is_right_where_it_is_the_most_probable(says_cat: nn.Module) ->
     assert (output.scores, output.predictions) == ([100.0, 0.0], ["cat dog"] * 2)
     # Drift is measured on the answer and its end, whatever the metric is.
     assert output.log_probs[0].shape == (3, len(IDS))
+
+
+@pytest.mark.parametrize("name", ["exact_match", "normalized_exact_match", "multiple_choice"])
+def test_the_first_samples_are_scored_as_among_all(
+    half_known: tuple[nn.Module, tuple[Sample, ...]], name: str
+) -> None:
+    """Of 26 samples 12 are scored; the log-probabilities of 14 are kept all the same."""
+    model, data = half_known
+    data = tuple(replace(sample, choices=ANSWERS) for sample in data)
+    # Further references make exact_match write, too.
+    data = (*data[:6], *(replace(each, references=("sun", each.answer)) for each in data[6:]))
+    how: dict[str, Any] = {"metric": MetricSpec(name), "predict": True, "keep": 14, "batch_size": 26}
+    whole, part = scored(model, data, **how), scored(model, data, first=12, **how)
+    assert 0 < sum(part.scores) < 1200
+    assert (part.scores, part.predictions) == (whole.scores[:12], whole.predictions[:12])
+    assert len(part.log_probs) == 14
+    assert all(torch.equal(a, b) for a, b in zip(part.log_probs, whole.log_probs, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ def test_one_sample_has_no_known_error() -> None:
     assert math.isnan(evaluation(100.0).stderr)
 
 
+def test_the_first_samples_alone() -> None:
+    """(100 + 0 + 50) / 3 = 50; of the first two (100 + 0) / 2 = 50, of the first alone 100."""
+    whole = Evaluation(task="count", scores=(100.0, 0.0, 50.0), predictions=("a", "b", "c"))
+    assert whole.first(1) == Evaluation(task="count", scores=(100.0,), predictions=("a",))
+    assert (whole.first(2).n, whole.first(2).value) == (2, 50.0)
+    assert whole.first(3) == whole
+    with pytest.raises(ValueError, match="'count' was evaluated on 3 samples, not on 4"):
+        whole.first(4)
+
+
 def test_no_sample_is_no_evaluation() -> None:
     with pytest.raises(ValueError, match="task 'count' was evaluated on no sample"):
         evaluation()

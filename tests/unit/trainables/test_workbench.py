@@ -105,6 +105,42 @@ def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
     assert last.started_at is None
 
 
+@pytest.mark.parametrize(("early", "passed"), [(2, 3 + 3), (4, 4 + 4), (9, 6 + 5)])
+def test_rungs_before_the_last_are_scored_on_the_first_samples(
+    used: Workbench, prepared: WorkerSetup, tmp_path: Path, early: int, passed: int
+) -> None:
+    """Of 6 and 5 samples; drift takes 3 of each task at every rung, so no fewer go through the model."""
+    bench = Workbench(replace(prepared, rung_samples=early))
+    (base,) = bench.run(EvaluateJob())
+    assert [each.n for each in base.evaluations.values()] == [6, 5]
+    seen: list[int] = []
+    bench.model.register_forward_pre_hook(
+        lambda _, __, inputs: None if torch.is_grad_enabled() else seen.append(len(inputs["input_ids"])),
+        with_kwargs=True,
+    )
+    counts = []
+    whole = list(used.run(train_job(tmp_path / "whole", rungs=(3, 6, 9))))
+    reports = []
+    for report in bench.run(train_job(tmp_path / "early", rungs=(3, 6, 9))):
+        reports.append(report)
+        counts.append(sum(seen))
+        seen.clear()
+    assert counts == [passed, passed, 6 + 5]
+    expected = [
+        replace(
+            report,
+            evaluations={name: each.first(min(early, each.n)) for name, each in report.evaluations.items()},
+        )
+        for report in whole[:2]
+    ]
+    for one, other in zip(measured(reports), measured([*expected, whole[2]]), strict=True):
+        assert one[:3] == other[:3]
+        # Passes of other samples round otherwise.
+        assert one[3] == pytest.approx(other[3], rel=1e-4)
+    # What is learnt must differ between the first samples and all, or this shows nothing.
+    assert {score for report in whole for score in report.evaluations["easy"].scores} == {0.0, 100.0}
+
+
 def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Path) -> None:
     first, last = used.run(train_job(tmp_path, "down"))
     assert first.checkpoint is not None
