@@ -53,6 +53,7 @@ bench: $(DEV_READY) ## measure what is between two trials, beside one TorchTrain
 
 bench-input: $(DEV_READY) ## measure how fast samples reach the model, beside what it takes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.input_pipeline
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.evaluation_share
 
 bench-sharding: $(DEV_READY) ## measure what a partly frozen model costs in gradients under FSDP2, FSDP1 and DDP
 	$(BIN)/python -m benchmarks.sharded_gradients

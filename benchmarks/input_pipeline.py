@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,15 +30,13 @@ from torch import nn
 from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaForConditionalGeneration
 
 from benchmarks.machine import spread, write_results
-from search.inputs import load_data
-from search.study_file import load_study
 from spaces.recipe import Recipe
 from trainables.batches import DataOrder
 from trainables.collate import Encoder, collate, pad_token_id
 from trainables.encoded_set import EncodedSet, SetIndex
 from trainables.encoded_writer import encode_part
 from trainables.evaluate import evaluate_task
-from trainables.jobs import TrainJob, WorkerSetup
+from trainables.jobs import WorkerSetup
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.metrics import EXACT_MATCH
@@ -49,11 +46,9 @@ from trainables.tiny import load_split
 from trainables.tiny.build import build_model, build_processor
 from trainables.workbench import Workbench
 
-STUDY = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 BATCH = 32
 _ASKED = 50  # photos that all questions of the memory's measurement are about
 SIDE, PATCH = 336, 14
-RUNG_SAMPLES = 64
 
 
 def photos(folder: Path, n: int) -> list[Sample]:
@@ -139,50 +134,6 @@ def setup(model: str) -> WorkerSetup:
     )
 
 
-def evaluation_share(subset: str, folder: Path, rung_samples: int | None) -> dict[str, float]:
-    """Return evaluation's share of the CPU time of a trial of the quickstart, up to each of its rungs.
-
-    Args:
-        subset: What is trained.
-        folder: Where its checkpoints go.
-        rung_samples: Samples per task that are scored before the last rung; None scores all.
-    """
-    config = load_study(STUDY)
-    worker = WorkerSetup(
-        model=config.model.path,
-        dtype=config.model.dtype,
-        tasks=load_data(config).tasks,
-        eval_batch_size=config.evaluation.batch_size,
-        drift_samples=config.evaluation.drift_samples,
-        threads=1,
-        rung_samples=rung_samples,
-    )
-    bench = Workbench(worker)
-    bench.evaluator.prepare_for_drift()
-    recipe = Recipe(
-        subset=subset, learning_rate=1e-4, steps=config.training.steps, batch_size=config.training.batch_size
-    )
-    job = TrainJob(trial_id="x", recipe=recipe, seed=0, rungs=config.rungs, folder=str(folder))
-    shares = {}
-    # A trial asks for wall-clock time, which what else runs on the machine would stretch here or there.
-    with patch("time.perf_counter", time.process_time):
-        for report in bench.run(job):
-            train, evaluation = (report.metrics[f"cost/{kind}_seconds"] for kind in ("train", "eval"))
-            shares[str(report.step)] = round(evaluation / (train + evaluation), 3)
-    return shares
-
-
-def evaluation_shares(home: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return subset -> samples per task at rungs before the last -> share up to each rung."""
-    return {
-        subset: {
-            str(samples or "all"): evaluation_share(subset, home / f"{subset}-{samples}", samples)
-            for samples in (None, RUNG_SAMPLES)
-        }
-        for subset in ("full", "gate_up", "projector")
-    }
-
-
 def memory(model: str, samples: Sequence[Sample], folder: str | None, answer: Any) -> None:
     """Hold a worker's training samples as it does, collate each once, and tell the bytes that this took."""
     encoder = Encoder.load(model)
@@ -244,7 +195,7 @@ def main() -> int:
             for kind, ways in kinds.items():
                 for name, way in ways.items():
                     measured[kind][name].append(way())
-        console.print("samples per second are measured; now memory and the share of evaluation")
+        console.print("samples per second are measured; now memory")
         asked = [
             Sample(
                 id=str(n),
@@ -262,7 +213,6 @@ def main() -> int:
             "questions about 50 photos, mapped": _apart(large, asked, str(home / "many"))
             | {"storage": part.size},
         }
-        shares = evaluation_shares(home)
     figures = {kind: {name: spread(v) for name, v in ways.items()} for kind, ways in measured.items()}
     table = Table("samples per second", *figures["tiny-llava"], box=None, header_style="bold")
     for kind, ways in figures.items():
@@ -270,14 +220,12 @@ def main() -> int:
     console.print(table)
     for name, found in held.items():
         console.print(f"{name}: {found}")
-    console.print(f"evaluation's share of a quickstart trial, up to each rung: {shares}")
     path = write_results(
         "input_pipeline",
         {
             "unit": "samples per second",
             **figures,
             "memory_bytes_of_a_worker": held,
-            "evaluation_share_of_a_trial": shares,
         },
     )
     console.print(f"written to {path}")
