@@ -96,7 +96,7 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "vqa_accuracy": Metric(
         measured="generation",
-        source="VQA v2 (arXiv 1612.00837), with EvalAI's form of answers",
+        source="VQA (arXiv 1505.00468), with EvalAI's form of answers",
         score=vqa_accuracy,
     ),
     "anls": Metric(
@@ -119,7 +119,7 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "clock_time": Metric(
         measured="generation",
-        source="It's About Time (arXiv 2111.09162)",
+        source="our own rule",
         options={"minutes": 1.0},
         score=clock_time,
         unfit=_unless(lambda answer: time_in(answer) is not None, "a time such as 3:45"),

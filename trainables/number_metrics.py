@@ -25,8 +25,14 @@ _TENS: Final = {
 _SCALES: Final = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 # A number in digits, with or without commas between thousands, that no word or other number runs into.
-_DIGITS: Final = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
-_TIME: Final = re.compile(r"(?<!\d)(\d{1,2})(?:\s*[:.h]\s*|\s+)(\d{1,2})(?!\d)")
+_DIGITS: Final = re.compile(
+    r"(?<![\w.])[-+\u2212]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+\u2212]?\d+(?!\w))?"
+)
+# Hours and minutes parted by a colon, else by other marks, else by a blank, as any two numbers may be.
+_TIMES: Final = tuple(
+    re.compile(rf"(?<!\d)(\d{{1,2}}){between}(\d{{1,2}})(?!\d)")
+    for between in (r"\s*:\s*", r"\s*[.h]\s*", r"\s+")
+)
 _HALF_DAY: Final = 12 * 60  # minutes
 
 
@@ -62,15 +68,20 @@ def clock_time(prediction: str, accepted: Sequence[str], options: Mapping[str, f
 def number_in(text: str) -> float | None:
     """Return the number that a text names: the first in digits, else the first in words, if there is one."""
     if found := _DIGITS.search(text):
-        return float(found[0].replace(",", "").replace("\u2212", "-"))
+        number = float(found[0].replace(",", "").replace("\u2212", "-"))
+        return number if math.isfinite(number) else None
     return next(_in_words(text), None)
 
 
 def time_in(text: str) -> int | None:
-    """Return the first time of day that a text names, in minutes from twelve o'clock, if there is one."""
-    for hour, minute in _TIME.findall(text):
-        if int(hour) <= 24 and int(minute) < 60:
-            return (60 * int(hour) + int(minute)) % _HALF_DAY
+    """Return the first time of day that a text names, in minutes from twelve o'clock, if there is one.
+
+    One with a colon comes before `3.45` and `10h08`, and these before `3 45`.
+    """
+    for written in _TIMES:
+        for hour, minute in written.findall(text):
+            if int(hour) <= 24 and int(minute) < 60:
+                return (60 * int(hour) + int(minute)) % _HALF_DAY
     return None
 
 

@@ -14,6 +14,8 @@ from typing import Final
 
 # Share of a text's characters that must be changed, from which on ANLS is 0.
 _ANLS_THRESHOLD: Final = 0.5
+# Full-width characters, as Chinese and Japanese texts have them, and the space of their width -> ASCII.
+_NARROW: Final = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " "}
 
 
 def normalize_answer(text: str) -> str:
@@ -28,7 +30,7 @@ def normalized_exact_match(prediction: str, accepted: Sequence[str], options: Ma
 
 
 def contains(prediction: str, accepted: Sequence[str], options: Mapping[str, float]) -> float:
-    """Score a text that has an accepted one in it, whatever their case (OCRBench, arXiv 2305.07895)."""
+    """Score a text that has an accepted one in it, whatever case and width (OCRBench, arXiv 2305.07895)."""
     return 100.0 if any(_bare(answer) in _bare(prediction) for answer in accepted) else 0.0
 
 
@@ -62,7 +64,7 @@ def bleu(prediction: str, accepted: Sequence[str], options: Mapping[str, float])
 
 
 def _bare(text: str) -> str:
-    return text.lower().strip().replace("\n", " ")
+    return text.translate(_NARROW).lower().strip().replace("\n", " ")
 
 
 def _spaced(text: str) -> str:

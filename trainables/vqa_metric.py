@@ -1,4 +1,4 @@
-"""VQA accuracy: a text against the answers that several people gave (VQA v2, arXiv 1612.00837).
+"""VQA accuracy: a text against the answers that several people gave (VQA, arXiv 1505.00468).
 
 Texts are brought to the form in which EvalAI compares them, which scores the test sets of VQA and TextVQA.
 """

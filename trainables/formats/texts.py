@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import reprlib
+from decimal import Decimal
 from typing import Any
 
 
@@ -25,7 +26,8 @@ def as_text(value: Any, what: str) -> str:
         # Tables hold whole numbers as floating-point ones where some are missing.
         return str(int(value))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return str(value)
+        # Never as 1e-05, which people don't write.
+        return f"{Decimal(str(value)):f}"
     raise ValueError(f"{what} must be a text, got {shown(value)}")
 
 

@@ -341,6 +341,21 @@ class TestMultipleChoice:
             one(row, answer="text")
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1e-05, "0.00001"),
+        (-2.5e-7, "-0.00000025"),
+        (0.1, "0.1"),
+        (3.0, "3"),
+        (1e16, "10000000000000000"),
+        (7, "7"),
+    ],
+)
+def test_numbers_are_written_with_digits_alone(number: float, text: str) -> None:
+    assert one({"question": "How much?", "answer": number}).answer == text
+
+
 def test_only_a_choice_is_written_as_text_or_letter() -> None:
     with pytest.raises(
         ValueError, match=r"^tasks\.birds\.answer: only multiple_choice has it, .* question_answer"

@@ -32,7 +32,25 @@ from trainables.letter_metrics import choice_letter, letter_in, letter_or_text
         ("the correct answer is: (c).", "C"),
         ("Answer: b", "B"),
         ("If the answer is A, it's not. So the choice is C, clearly", "C"),
-        # In brackets, and nowhere.
+        # Behind it with words between; of several letters the one that is new last.
+        ("So the best choice is clearly C, the wren", "C"),
+        ("I choose B because of the beak", "B"),
+        ("The answer is not A but B, as A is red", "B"),
+        # In brackets, even before what follows at the start; then before marks, a space, anything.
+        ("(A) and (B) are wrong; (C) is right", "C"),
+        ("(a) and (b) are wrong; (c) is right", "C"),
+        ("The bird(s) shown: B. robin", "B"),
+        ("Looking at it, B. a barn owl", "B"),
+        ("Based on it, the answer would be B.\nC: the owl, D) none", "B"),
+        ("The bird matches C: a wren, D) none", "C"),
+        ("I would choose B) barn owl, not A or so", "B"),
+        ("My answer would be C - the owl", "C"),
+        ("It's B, the owl", "B"),
+        ("It is [D], I think", "D"),
+        # Initials, compounds and the word I are no letters.
+        ("It shows a T-shirt, so D seems right, I think", "D"),
+        ("It shows the U.S. flag", None),
+        # Nowhere.
         ("It shows (C) or (D) maybe", "D"),
         ("The bird is a robin", None),
         ("answer", None),

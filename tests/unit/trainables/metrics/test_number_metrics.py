@@ -54,6 +54,17 @@ def test_relaxed_accuracy_takes_any_reference_and_another_tolerance() -> None:
         ("3-5", 3.0),
         ("50%", 50.0),
         ("A4 and 5", 5.0),
+        # Without a nought before the point, and in powers of ten.
+        (".5 of it", 0.5),
+        ("-.25", -0.25),
+        ("1e-05", 0.00001),
+        ("about 2.5E+3.", 2500.0),
+        ("1,000e3", 1000000.0),
+        ("1e\u22122", 0.01),
+        ("5e of 6", 5.0),
+        ("2e3x", 2.0),
+        ("No.5", None),
+        ("1e999", None),
         # Digits come before words, the first word before the others.
         ("one can see 5", 5.0),
         ("There are five birds, one of them red", 5.0),
@@ -85,6 +96,9 @@ def test_a_number_is_read_as_it_is_written(number: int) -> None:
         ("three birds", "3", 0.0, 100.0),
         ("3.0", "three", 0.0, 100.0),
         ("4", "3", 0.0, 0.0),
+        ("0.00001", "1e-05", 0.0, 100.0),
+        ("1", "1e-05", 0.0, 0.0),
+        ("0.5", ".5", 0.0, 100.0),
         # A tenth of 30 is 3; 0.29 of 100 is 29, though not quite in binary.
         ("33", "30", 0.1, 100.0),
         ("33.1", "30", 0.1, 0.0),
@@ -114,6 +128,11 @@ def test_numeric(text: str, answer: str, tolerance: float, points: float) -> Non
         ("24:00", 0),
         # There is no such time, so the next one counts.
         ("99:10 or 3:75 or 4:05", 245),
+        # A colon says more than a full stop, and that more than a blank between any two numbers.
+        ("Between 10 20 and 3:45", 225),
+        ("1.5 hours after 3 : 45", 225),
+        ("10 20 or 3.45", 225),
+        ("99:10 or 3 45", 225),
         ("half past three", None),
         ("2024", None),
         ("", None),

@@ -47,7 +47,14 @@ def test_normalized_exact_match(text: str, points: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "points"),
-    [("It says STOP\nhere.", 100.0), ("exit", 100.0), ("sto p", 0.0), ("", 0.0)],
+    [
+        ("It says STOP\nhere.", 100.0),
+        ("exit", 100.0),
+        ("sto p", 0.0),
+        ("", 0.0),
+        # Full-width letters, and the space of their width.
+        ("\uff33\uff54\uff4f\uff50\u3000here\uff01", 100.0),
+    ],
 )
 def test_contains(text: str, points: float) -> None:
     assert contains(text, [" Stop here ", "exit"], {}) == points
