@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from spaces.nearest import did_you_mean
+from trainables.row_check import NESTED_TOO_DEEPLY, check_value
 
 
 class InputError(ValueError):
@@ -35,6 +36,12 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise InputError(f"{path}: {NESTED_TOO_DEEPLY}") from None
+    try:
+        check_value(content)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {kind} is a mapping of keys, got {type(content).__name__}")
     return content

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from pathlib import Path
+from typing import Final
+
+_LONG: Final = 100  # characters; a name of an image without an ending is shorter
 
 
 def image_path(text: str, root: Path) -> Path:
@@ -14,12 +19,24 @@ def image_path(text: str, root: Path) -> Path:
             files are read, and they may come from anywhere.
 
     Raises:
-        ValueError: It leaves the folder, or there is no such file.
+        ValueError: It leaves the folder, there is no such file, or it is no path.
     """
     path = root / text
-    if not path.resolve().is_relative_to(_extent(root.resolve())):
+    try:
+        inside = Path(os.path.realpath(path)).is_relative_to(_extent(root.resolve()))
+        found = path.is_file()
+    except (OSError, ValueError) as error:
+        # A name may be too long for the file system, or hold a NUL.
+        inside, found, reason = True, False, getattr(error, "strerror", None) or str(error)
+    else:
+        reason = ""
+    if not inside:
         raise ValueError(f"image {text} lies outside of {root}; `images` can name a folder that holds it")
-    if not path.is_file():
+    if not found and len(text) > _LONG and not path.suffix:
+        raise ValueError(f"not a path, and base64 of no known kind of image: {reprlib.repr(text)}")
+    if reason:
+        raise ValueError(f"not the path of an image: {reprlib.repr(text)}: {reason}")
+    if not found:
         raise ValueError(f"no such image: {path}")
     return path
 

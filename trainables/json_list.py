@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from trainables.row_check import NESTED_TOO_DEEPLY
+
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -37,7 +39,7 @@ def is_lines(text: str) -> bool:
     if text[start : start + 1] != "{":
         return False
     try:
-        _, end = _DECODER.raw_decode(text, start)
+        _, end = _decoded(text, start)
     except json.JSONDecodeError:
         return False
     return skip_space(text, end) < len(text)
@@ -56,7 +58,7 @@ def _items(text: str, position: int) -> Iterator[tuple[int, Any]]:
     if text[position : position + 1] == "]":
         return position + 1
     while True:
-        value, end = _DECODER.raw_decode(text, position)
+        value, end = _decoded(text, position)
         yield position, value
         end = skip_space(text, end)
         if text[end : end + 1] == "]":
@@ -66,9 +68,19 @@ def _items(text: str, position: int) -> Iterator[tuple[int, Any]]:
         position = skip_space(text, end + 1)
 
 
+def _decoded(text: str, position: int) -> tuple[Any, int]:
+    """Return the value that stands at a place, and the place after it."""
+    try:
+        return _DECODER.raw_decode(text, position)
+    except RecursionError:
+        raise json.JSONDecodeError(NESTED_TOO_DEEPLY, text, position) from None
+
+
 def _only_list(text: str, start: int) -> int:
     """Return where the one list of objects among an object's values begins."""
-    json.loads(text)
+    _, end = _decoded(text, start)
+    if (rest := skip_space(text, end)) < len(text):
+        raise json.JSONDecodeError("Extra data", text, rest)
     found: dict[str, int] = {}
     position = start
     # The text is known to be valid here: what stands between keys and values is what JSON has there.

@@ -183,7 +183,8 @@ class LmEvalTask:
                 # The choices fill the question's blank, and what is weighed follows all of them.
                 prompt, choices = prompt[task.doc_to_text(document)], []
         targets = [_text(each, choices, where) for each in (target if isinstance(target, list) else [target])]
-        if not any(text.strip() for text in targets):
+        targets = [text for text in targets if text.strip()]
+        if not targets:
             raise SampleError(where, "it has no answer")
         lead = self._lead(task)
         answers = tuple(lead + text for text in targets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,13 @@ from typing import Any, Final
 Place = tuple[str | int, ...]
 
 _LEAST: Final = 256  # characters; a shorter text is cheaper to keep than to find again
-# How the base64 of PNG, JPEG, WebP, GIF, BMP and TIFF files begins.
-_BEGINNINGS: Final = ("iVBOR", "/9j/", "UklGR", "R0lGOD", "Qk", "SUkq", "TU0AK")
+# How the base64 of PNG, JPEG, WebP and GIF files begins, and of BMP and TIFF files, which say less.
+_SURE: Final = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD")
+_LIKELY: Final = ("Qk", "SUkq", "TU0AK")
+_SURE_FROM: Final = 32  # characters behind it; a path of such letters alone is not to be expected
+_HEAD: Final = 256  # characters of a long text that are looked at one by one
+_LETTERS: Final = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
+_URL: Final = re.compile(r"data:image/[\w.+-]+(?:;[\w.=+-]+)*;base64,")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,13 @@ class StoredText:
             return base64_bytes(value)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise OSError(f"no base64 image at byte {self.offset} of {self.file}: {error}") from None
+
+
+def is_base64_image(text: str) -> bool:
+    """Tell whether a text begins as an image in base64 does and looks like base64, as far as is cheap."""
+    beginning = next((each for each in (*_SURE, *_LIKELY) if text.startswith(each)), None)
+    least = _SURE_FROM if beginning in _SURE else _LEAST
+    return beginning is not None and len(text) >= len(beginning) + least and _is_base64(text)
 
 
 def base64_bytes(text: str) -> bytes:
@@ -90,6 +103,15 @@ def with_stored_images(value: Any, file: Path, offset: int, length: int) -> Any:
 
 
 def _is_image(text: str) -> bool:
-    if text.startswith("data:image/"):
-        return True
-    return len(text) >= _LEAST and text.startswith(_BEGINNINGS) and " " not in text
+    """Tell whether a text is an image that is long enough to be left where it is.
+
+    Other texts may begin like one: which columns hold images is not known here.
+    """
+    if len(text) < _LEAST:
+        return False
+    url = _URL.match(text)
+    return _is_base64(text[url.end() :]) if url else is_base64_image(text)
+
+
+def _is_base64(text: str) -> bool:
+    return " " not in text and _LETTERS.fullmatch(text[:_HEAD]) is not None

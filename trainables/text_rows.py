@@ -12,6 +12,7 @@ from typing import Any, Final
 from trainables.bad_samples import SampleError
 from trainables.json_list import is_lines, list_items
 from trainables.row import Row
+from trainables.row_check import NESTED_TOO_DEEPLY, check_value
 from trainables.stored_images import with_stored_images
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -40,13 +41,11 @@ def read_json(path: Path, label: str) -> Iterator[Row | SampleError]:
     A file of one object a line, which is JSON Lines by another name, is read as such.
 
     Raises:
-        ValueError: The file is not JSON, or has no such list.
+        ValueError: The file is not JSON, or has no such list, or its objects can't be told apart.
     """
-    try:
-        text = path.read_bytes().removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{label}:{line}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    content = path.read_bytes().removeprefix(_BOM)
+    # A wrong byte within an object is that object's fault alone.
+    text = content.decode(errors="surrogateescape")
     if is_lines(text):
         yield from read_jsonl(path, label)
         return
@@ -57,6 +56,8 @@ def read_json(path: Path, label: str) -> Iterator[Row | SampleError]:
             before = position
             yield _object(value, f"{label}:{line}", path)
     except json.JSONDecodeError as error:
+        if (wrong := _not_utf8(content)) is not None:
+            raise ValueError(f"{label}:{wrong}") from None
         raise ValueError(f"{label}:{error.lineno}: not JSON: {error.msg}") from None
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from None
@@ -64,6 +65,9 @@ def read_json(path: Path, label: str) -> Iterator[Row | SampleError]:
 
 def read_csv(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | SampleError]:
     """Read a table whose first line names the columns; an empty cell is None, all others are texts.
+
+    A quote that is not closed takes the lines after it into its row. Of a row that can't be used, each of its
+    lines counts, since each may have been one.
 
     Raises:
         ValueError: The columns have no names, or two have one.
@@ -81,12 +85,17 @@ def read_csv(path: Path, label: str, delimiter: str = ",") -> Iterator[Row | Sam
             try:
                 cells = next(reader, None)
             except csv.Error as error:
-                yield SampleError(f"{label}:{line}", f"not CSV: {error}")
+                yield from _spoilt(label, line, reader.line_num, f"not CSV: {error}")
                 continue
             if cells is None:
                 return
-            if cells:
-                yield _csv_row(columns, cells, f"{label}:{line}", path)
+            if not cells:
+                continue
+            row = _csv_row(columns, cells, f"{label}:{line}", path)
+            if isinstance(row, SampleError):
+                yield from _spoilt(label, line, reader.line_num, row.reason)
+            else:
+                yield row
 
 
 def _json_line(content: bytes, where: str, path: Path, offset: int) -> Row | SampleError:
@@ -98,13 +107,44 @@ def _json_line(content: bytes, where: str, path: Path, offset: int) -> Row | Sam
         return SampleError(where, f"not JSON: {error.msg}")
     except ValueError as error:  # a number of thousands of digits
         return SampleError(where, f"not JSON that can be read: {error}")
-    return _object(with_stored_images(value, path, offset, len(content)), where, path)
+    except RecursionError:
+        return SampleError(where, NESTED_TOO_DEEPLY)
+    row = _object(value, where, path)
+    if isinstance(row, SampleError):
+        return row
+    return Row(where, with_stored_images(row.values, path, offset, len(content)), row.folder)
 
 
 def _object(value: Any, where: str, path: Path) -> Row | SampleError:
     if not isinstance(value, dict):
         return SampleError(where, f"expected an object with named values, got {type(value).__name__}")
+    try:
+        check_value(value)
+    except ValueError as error:
+        return SampleError(where, str(error))
     return Row(where, value, path.parent)
+
+
+def _not_utf8(content: bytes) -> str | None:
+    """Return the line of a file's first byte that is not UTF-8, and what is wrong; None if all are."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return f"{line}: not UTF-8 text: {error.reason} at byte {error.start}"
+    return None
+
+
+def _spoilt(label: str, first: int, last: int, reason: str) -> Iterator[SampleError]:
+    """Yield an error for each line of a row that can't be used."""
+    if first == last:
+        yield SampleError(f"{label}:{first}", reason)
+        return
+    yield SampleError(
+        f"{label}:{first}", f"{reason}; the row goes on to line {last}, as where a quote is not closed"
+    )
+    for line in range(first + 1, last + 1):
+        yield SampleError(f"{label}:{line}", f"within the row of line {first}, which can't be used")
 
 
 def _csv_row(columns: list[str], cells: list[str], where: str, path: Path) -> Row | SampleError:

@@ -26,7 +26,9 @@ def read_question(fields: Fields, template: str | None) -> Dialogue:
     value = fields.get(field)
     # A single answer may be a text that looks like a list.
     references = references_of(nested(value) if field == "answers" else value, fields.name(field))
-    counts = Counter(reference for reference in references if reference.strip())
+    # Who was asked and left the field blank gave no answer: a blank one would be found in any text.
+    references = [reference for reference in references if reference.strip()]
+    counts = Counter(references)
     if not counts:
         raise ValueError(f"{fields.name(field)} is empty")
     text = question if template is None else fill(template, {"question": question}, fields.values)

@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from trainables.formats.texts import shown
+from trainables.formats.texts import nested, shown
 from trainables.image_paths import image_path
 from trainables.images import image_size
 from trainables.samples import ImageSource
-from trainables.stored_images import base64_bytes
-
-# How JPEG, PNG, GIF and WebP files start in base64, and BMP and TIFF files, whose starts say less; a path of
-# such letters alone is not to be expected.
-_LETTERS: Final = r"[A-Za-z0-9+/\s]"
-_BASE64: Final = re.compile(
-    rf"(?:(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR){_LETTERS}{{32,}}|(?:Qk|SUkq|TU0AK){_LETTERS}{{256,}})={{0,2}}\s*"
-)
+from trainables.stored_images import base64_bytes, is_base64_image
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a row's image or images as a list; null and an empty text are none."""
+    """Return a row's image or images as a list, which tables of text write as JSON; null and "" are none."""
+    value = nested(value)
     if value is None or value == "":
         return []
     if isinstance(value, (list, tuple)):
@@ -42,12 +36,7 @@ def image_source(value: Any, folder: Path | None) -> ImageSource:
         ValueError: It is nothing of that, not there, or no image.
     """
     source = _source(value, folder)
-    try:
-        image_size(source)
-    except ValueError as error:
-        if isinstance(source, Path):
-            raise ValueError(f"not a readable image: {source}") from None
-        raise ValueError(str(error)) from None
+    image_size(source)
     return source
 
 
@@ -60,7 +49,7 @@ def _source(value: Any, folder: Path | None) -> ImageSource:
     elif isinstance(value, bytes):
         return value
     elif isinstance(value, str):
-        if value.startswith("data:") or _BASE64.fullmatch(value):
+        if value.startswith("data:") or is_base64_image(value):
             return base64_bytes(value)
         if re.match(r"[a-z0-9+]+://", value):
             raise ValueError(f"images are not fetched: put {shown(value)} into a file and name its path")

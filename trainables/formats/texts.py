@@ -9,6 +9,8 @@ import reprlib
 from decimal import Decimal
 from typing import Any
 
+from trainables.row_check import NESTED_TOO_DEEPLY, check_value
+
 
 def as_text(value: Any, what: str) -> str:
     """Return a text or a number as text.
@@ -44,21 +46,37 @@ def filled_text(value: Any, what: str) -> str:
 
 
 def nested(value: Any) -> Any:
-    """Return what a text writes as JSON or as Python writes lists, as tables of text do; else the value."""
+    """Return what a text writes as JSON or as Python writes lists, as tables of text do; else the value.
+
+    Raises:
+        ValueError: What it writes is nothing that a row may hold.
+    """
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
-        return json.loads(value)
+        written = _written(value)
+    except RecursionError:
+        raise ValueError(NESTED_TOO_DEEPLY) from None
+    check_value(written)
+    return written
+
+
+def _written(text: str) -> Any:
+    try:
+        return json.loads(text)
     except json.JSONDecodeError:
         pass
     try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError):
+        # Python's parser calls it lack of memory where brackets and signs are nested too deeply.
+        return text
 
 
 def shown(value: Any) -> str:
     """Return a short form of a value, with its type where that is not plain."""
     if value is None:
         return "null"
+    if hasattr(value, "read"):
+        return "an image"
     return f"{type(value).__name__} {reprlib.repr(value)}"

@@ -367,6 +367,8 @@ class TestWrongFiles:
             (b"- 1", "a study file is a mapping of keys, got list"),
             (b"{", "not valid YAML: while parsing"),
             (b"name: \xff", "not valid YAML: 'utf-8' codec can't decode byte 0xff"),
+            (b'tasks: {a: {prompt: "is it \\ud800?"}}', r"not UTF-8 text: '\ud800' in 'is it \ud800?'"),
+            (b"a: " + b"[" * 5000, "nested too deeply: more than 100 lists and objects within one another"),
         ],
     )
     def test_content(self, file: Path, content: bytes, message: str) -> None:

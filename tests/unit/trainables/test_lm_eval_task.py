@@ -172,6 +172,10 @@ def test_several_targets_are_references(tmp_path: Path) -> None:
     sample = LmEvalTask.find("held", "mine", folder).load("search", 1)[0]
     right = tuple(" " + choice for choice in rows()[0]["choices"])
     assert (sample.answer, sample.references) == (right[0], right)
+    # A blank one would be found in any text.
+    folder = write_task(tmp_path, "mine", WRITTEN, doc_to_target="{{['', choices[0], ' ', choices[1]]}}")
+    sample = LmEvalTask.find("held", "mine", folder).load("search", 1)[0]
+    assert (sample.answer, sample.references) == (right[0], right[:2])
 
 
 def test_a_document_without_an_answer_is_bad(tmp_path: Path) -> None:

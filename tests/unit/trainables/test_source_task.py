@@ -102,9 +102,11 @@ class TestJsonLines:
     def test_a_file_that_is_no_image_is_named(self, file: Path) -> None:
         (file.parent / "bad.png").write_text("not a picture")
         file.write_text('{"prompt": "p", "answer": "a", "image": "bad.png"}')
-        with pytest.raises(ValueError, match="not a readable image") as caught:
+        with pytest.raises(ValueError, match="can't be read") as caught:
             task(file).load("search")
-        assert str(caught.value) == f"{file}:1: not a readable image: {file.parent / 'bad.png'}"
+        assert str(caught.value) == (
+            f"{file}:1: image {file.parent / 'bad.png'} can't be read: not an image that Pillow knows"
+        )
 
     @pytest.mark.parametrize("content", ["", "\n \n"])
     def test_an_empty_file(self, file: Path, content: str) -> None:

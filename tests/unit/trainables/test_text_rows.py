@@ -15,7 +15,7 @@ from trainables.stored_images import StoredText
 from trainables.task_spec import Origin
 
 ROWS = [{"q": "one", "n": 1}, {"q": "zwei ä", "n": 2}, {"q": "three", "n": None}]
-PIXELS = b"\x89PNG" + bytes(range(256))
+PIXELS = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 
 def read(file: Path) -> list[Row | SampleError]:
@@ -108,6 +108,21 @@ def test_a_cell_may_be_long(tmp_path: Path) -> None:
             ],
         ),
         ("a.csv", b'q,n\n1,2\n"open,3\n', ["a.csv:2", "a.csv:3: not CSV: unexpected end of data"]),
+        (
+            "a.jsonl",
+            b'{"q": "a\\ud800b"}\n{"q\\udfff": 1}\n{"q": "\\ud83e\\udd89"}\n',
+            [
+                "a.jsonl:1: not UTF-8 text: '\\ud800' in 'a\\ud800b'",
+                "a.jsonl:2: not UTF-8 text: '\\udfff' in 'q\\udfff'",
+                "a.jsonl:3",
+            ],
+        ),
+        # A byte that is not UTF-8 costs its own object alone.
+        (
+            "a.json",
+            b'[{"q": 1},\n{"q": "caf\xe9"},\n{"q": 2}]',
+            ["a.json:1", "a.json:2: not UTF-8 text: '\\udce9' in 'caf\\udce9'", "a.json:3"],
+        ),
     ],
 )
 def test_a_wrong_row_costs_no_other(tmp_path: Path, name: str, content: bytes, expected: list[str]) -> None:
@@ -125,7 +140,8 @@ def test_a_wrong_row_costs_no_other(tmp_path: Path, name: str, content: bytes, e
         ("a.json", b'[{"q": 1},', ":1: not JSON: Expecting value"),
         ("a.json", b'{"a": [{"q": 1}], "b"', ":1: not JSON: Expecting ':' delimiter"),
         ("a.json", b"", ":1: not JSON: Expecting a list or an object"),
-        ("a.json", b'[{"q": 1},\n{"q": "\xff"}]', ":2: not UTF-8 text: invalid start byte at byte 18"),
+        ("a.json", b'[{"q": 1},\n\xff{"q": 1}]', ":2: not UTF-8 text: invalid start byte at byte 11"),
+        ("a.json", '[{"q": 1}]'.encode("utf-16"), ":1: not UTF-8 text: invalid start byte at byte 0"),
         (
             "a.json",
             b'{"a": [{"q": 1}], "b": [{"q": 1}]}',
@@ -173,17 +189,98 @@ def test_base64_images_of_json_lines_stay_in_the_file(tmp_path: Path) -> None:
 
 def test_a_text_that_only_begins_like_an_image_is_told_when_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    file.write_text(json.dumps({"image": "iVBOR" + "%" * 300}) + "\n")
+    file.write_text(json.dumps({"image": "iVBORw0KGgo" + "A" * 300 + "%"}) + "\n")
     (row,) = values(file)
     with pytest.raises(OSError, match=r"no base64 image at byte 0 of .*a\.jsonl: not base64: "):
         row["image"].read()
 
 
-@pytest.mark.parametrize("text", ["/9j/", "/9j/ " * 100, "Quite a long text" * 40, "data:text/plain,x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/9j/",
+        "/9j/ " * 100,
+        "Quite a long text" * 40,
+        "data:text/plain,x",
+        # What begins like an image may still be a question about one.
+        "data:image/png;base64 is the scheme of such texts. " * 10,
+        "data:image/png;base64,iVBORw0KGgo holds which bytes?" + "?" * 300,
+        "Qkadyr,fen,weth," * 40,
+        "SUkq\tand\tother\tbeginnings:\t" * 20,
+    ],
+)
 def test_other_texts_are_left_as_they_are(tmp_path: Path, text: str) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(json.dumps({"q": text}) + "\n")
     assert values(file) == [{"q": text}]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        # The quote of line 3 is never closed: the two lines behind it may have been rows.
+        (
+            b'q,n\n1,2\n"open,3\n4,5\n6,7\n',
+            [
+                "a.csv:2",
+                "a.csv:3: not CSV: unexpected end of data; the row goes on to line 5, "
+                "as where a quote is not closed",
+                "a.csv:4: within the row of line 3, which can't be used",
+                "a.csv:5: within the row of line 3, which can't be used",
+            ],
+        ),
+        # It ends where the next quote happens to stand.
+        (
+            b'q,n\n"open,3\n4,"x"\n6,7\n',
+            [
+                "a.csv:2: not CSV: ',' expected after '\"'; the row goes on to line 3, "
+                "as where a quote is not closed",
+                "a.csv:3: within the row of line 2, which can't be used",
+                "a.csv:4",
+            ],
+        ),
+        (
+            b'q,n\n"open,3\n4,5"\n6,7\n',
+            [
+                "a.csv:2: 1 cells in a table of 2 columns; the row goes on to line 3, "
+                "as where a quote is not closed",
+                "a.csv:3: within the row of line 2, which can't be used",
+                "a.csv:4",
+            ],
+        ),
+    ],
+)
+def test_every_line_that_an_open_quote_swallows_counts(
+    tmp_path: Path, content: bytes, expected: list[str]
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(content)
+    assert told(file) == expected
+
+
+class TestNesting:
+    """The limit of 100 counts the row's own object."""
+
+    def nested(self, levels: int) -> str:
+        return '{"q": ' + "[" * levels + "]" * levels + ', "pad": "' + "x" * 300 + '"}'
+
+    @pytest.mark.parametrize(("levels", "fits"), [(99, True), (100, False), (600, False), (100_000, False)])
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+    def test_a_row_is_nested_within_reason(self, tmp_path: Path, name: str, levels: int, fits: bool) -> None:
+        file = tmp_path / name
+        lines = ['{"q": 1}', self.nested(levels), '{"q": 2}']
+        reason = ": nested too deeply: more than 100 lists and objects within one another"
+        expected = [f"{name}:1", f"{name}:2" + ("" if fits else reason), f"{name}:3"]
+        if name == "a.jsonl":
+            file.write_text("\n".join(lines))
+        else:
+            file.write_text("[" + ",\n".join(lines) + "]")
+        if name == "a.json" and levels == 100_000:
+            # Where the object ends is not known, and so not where the next begins.
+            with pytest.raises(ValueError, match=r"a\.json:2: not JSON: nested too deeply"):
+                read(file)
+        else:
+            assert told(file) == expected
 
 
 def test_a_type_of_file_that_is_not_known(tmp_path: Path) -> None:

@@ -211,6 +211,11 @@ class TestPromptCompletion:
 
 
 class TestQuestionAnswer:
+    @pytest.mark.parametrize("deep", ["[" * 101 + "]" * 101, "[" * 100_000, "[" + "-" * 100_000 + "1]"])
+    def test_a_table_s_json_is_nested_within_reason(self, deep: str) -> None:
+        with pytest.raises(SampleError, match=f"^{WHERE}: "):
+            one({"question": "Which?", "answers": deep, "images": deep})
+
     @pytest.mark.parametrize(
         ("answers", "answer", "references"),
         [
@@ -223,7 +228,9 @@ class TestQuestionAnswer:
             ([{"answer": "no", "answer_id": 1}, {"answer": "yes", "answer_id": 2}], "no", ("no", "yes")),
             ({"text": ["an owl", "owl", "owl"], "answer_start": [3, 6, 6]}, "owl", ("an owl", "owl", "owl")),
             ({"answer": ["a", "b"], "answer_confidence": ["yes", "no"]}, "a", ("a", "b")),
-            (["", "", "owl"], "owl", ("", "", "owl")),
+            (["", "", "owl"], "owl", ()),  # a blank one would be found in any text
+            (["owl", "", None, " ", "cat"], "owl", ("owl", "cat")),
+            ([1e-05, 0.1], "0.00001", ("0.00001", "0.1")),
             ('["cat", "dog", "dog"]', "dog", ("cat", "dog", "dog")),  # in a table of text
         ],
     )

@@ -64,7 +64,10 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path) -> None:
     ("value", "message"),
     [
         ("gone.png", r"no such image: .*gone\.png"),
-        ("text.png", r"not a readable image: .*text\.png"),
+        ("text.png", r"image .*text\.png can't be read: not an image that Pillow knows"),
+        ("a" * 3000, "not a path, and base64 of no known kind of image: 'aaaaaaaaaaaa...aaaaaaaaaaaaa'"),
+        ("a" * 300 + ".png", r"not the path of an image: .*\.png': File name too long"),
+        ("a\0.png", r"not the path of an image: 'a\\x00.png': embedded null byte"),
         ("https://example.org/a.png", "images are not fetched"),
         (b"nothing", "its image can't be read: not an image that Pillow knows"),
         (picture()[:20], "its image can't be read"),
@@ -79,6 +82,17 @@ def test_what_is_no_image_is_told_with_its_row(value: Any, message: str, tmp_pat
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(SampleError, match=f"^{WHERE}: {message}"):
         one({"prompt": "p", "answer": "a", "image": value}, folder=tmp_path)
+
+
+@pytest.mark.parametrize("written", ['["a.png", "b.png"]', "['a.png', 'b.png']"])
+def test_a_table_of_text_writes_several_images_as_a_list(written: str, tmp_path: Path) -> None:
+    for shade, name in enumerate(("a.png", "b.png", "[1].png")):
+        (tmp_path / name).write_bytes(picture(shade))
+    row = {"prompt": "<image> or <image>?", "answer": "a", "images": written}
+    assert one(row, folder=tmp_path).images == (tmp_path / "a.png", tmp_path / "b.png")
+    # A name that begins like a list is a name.
+    row = {"prompt": "p", "answer": "a", "image": "[1].png"}
+    assert one(row, folder=tmp_path).images == (tmp_path / "[1].png",)
 
 
 def test_the_task_s_folder_of_images_comes_before_the_file_s(tmp_path: Path) -> None:
