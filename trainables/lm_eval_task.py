@@ -80,8 +80,8 @@ class LmEvalTask:
         """Open lm-eval's task, with the examples that were asked for.
 
         Raises:
-            LmEvalError: It is not what the study was checked with, can't be opened, has no such metric, or
-                does not decode greedily.
+            LmEvalError: It is not what the study was checked with, can't be opened, has no such metric or
+                fewer examples, or does not decode greedily.
         """
         task = open_task(self.task, self.file)
         defined = task.config.num_fewshot
@@ -91,6 +91,7 @@ class LmEvalTask:
             )
         if self.num_fewshot is not None or defined is None:
             task.set_config("num_fewshot", self.num_fewshot or 0)
+        self._check_examples(task)
         task.set_fewshot_seed(OTHER_SEED)
         decoding = task.config.generation_kwargs if task.OUTPUT_TYPE == "generate_until" else {}
         if any(decoding.get(key, greedy) != greedy for key, greedy in _GREEDY.items()):
@@ -99,6 +100,21 @@ class LmEvalTask:
             )
         self.metric_of(task)
         return task
+
+    def _check_examples(self, task: Any) -> None:
+        """Refuse more examples than there are; lm-eval would ask for them once a model is scored."""
+        shots = task.config.num_fewshot
+        if not shots:
+            return
+        # Where examples are evaluated documents, one more is drawn, as the question may be among them.
+        own = int(task.fewshot_cfg.split == task.config.test_split)
+        there = len(task.sampler.df)
+        if shots + own > there:
+            beside = " beside the question" if own else ""
+            raise LmEvalError(
+                f"lm-eval's task {self.task!r} has {there - own} examples{beside}: "
+                f"num_fewshot can't be {shots}"
+            )
 
     def metric_of(self, task: Any) -> tuple[str, str]:
         """Return the metric that is scored, and the filter that answers go through before.

@@ -106,6 +106,13 @@ def imported(node: ast.AST) -> set[str]:
         ({**WRITTEN, **metrics("exact_match", higher_is_better=False)}, {}, "of which more is better"),
         (WEIGHED, {"chosen": "f1"}, "can be scored by: acc, acc_norm, acc_bytes, not by 'f1'"),
         ({**WRITTEN, "num_fewshot": 0}, {"num_fewshot": 1}, "num_fewshot must be 0"),
+        (WRITTEN, {"num_fewshot": 21}, "'mine' has 20 examples: num_fewshot can't be 21"),
+        ({**WRITTEN, "num_fewshot": 30}, {}, "'mine' has 20 examples: num_fewshot can't be 30"),
+        (
+            {**WRITTEN, "fewshot_split": "test"},
+            {"num_fewshot": 20},
+            "'mine' has 19 examples beside the question: num_fewshot can't be 20",
+        ),
         (
             {**WRITTEN, "generation_kwargs": {"until": ["."], "do_sample": True, "temperature": 0.7}},
             {},
@@ -127,6 +134,16 @@ def test_what_can_not_be_scored_is_refused_in_one_line(
     with pytest.raises(LmEvalError, match=message) as refused:
         opened(folder, **options)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("split", "most"), [("train", 20), ("test", 19)])
+def test_all_examples_that_there_are_can_be_asked_for(tmp_path: Path, split: str, most: int) -> None:
+    """Of 20 documents each; lm-eval itself can write the question with so many."""
+    task = opened(write_task(tmp_path, "mine", WRITTEN, fewshot_split=split), num_fewshot=most)
+    written = task.fewshot_context(task.eval_docs[0], num_fewshot=most)
+    assert written.count("?") == most + 1
+    with pytest.raises((ValueError, AssertionError)):
+        task.fewshot_context(task.eval_docs[0], num_fewshot=most + 1)
 
 
 def test_a_metric_is_chosen_with_its_filter(tmp_path: Path) -> None:
