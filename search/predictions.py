@@ -23,6 +23,7 @@ COLUMNS: Final = pa.schema(
         "id": pa.string(),
         "where": pa.string(),
         "prompt": pa.string(),
+        "messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
         "references": pa.list_(pa.string()),
         "choices": pa.list_(pa.string()),
         "prediction": pa.string(),
@@ -53,6 +54,10 @@ def predictions_table(tasks: Iterable[TaskData], evaluations: Mapping[str, Evalu
                     "id": sample.id,
                     "where": sample.where,
                     "prompt": sample.prompt,
+                    "messages": [
+                        *({"role": turn.role, "content": turn.text} for turn in sample.history),
+                        {"role": "user", "content": sample.prompt},
+                    ],
                     "references": list(sample.accepted),
                     "choices": list(sample.choices),
                     "prediction": prediction,

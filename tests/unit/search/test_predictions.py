@@ -14,7 +14,7 @@ from trainables.evaluation import Evaluation, evaluations_json
 from trainables.execution import GroupShape
 from trainables.jobs import TaskData
 from trainables.metrics import MetricSpec
-from trainables.samples import Sample
+from trainables.samples import Sample, Turn
 
 COUNTED = Sample(id="s0", prompt="How many?", answer="2", references=("2", "two"), where="count.jsonl:1")
 NUMERIC = MetricSpec("numeric", (("tolerance", 0.1),))
@@ -39,6 +39,7 @@ def test_a_table_holds_every_sample_with_its_answer(tmp_path: Path) -> None:
             "id": "s0",
             "where": "count.jsonl:1",
             "prompt": "How many?",
+            "messages": [{"role": "user", "content": "How many?"}],
             "references": ["2", "two"],
             "choices": [],
             "prediction": "two",
@@ -52,6 +53,7 @@ def test_a_table_holds_every_sample_with_its_answer(tmp_path: Path) -> None:
             "id": "s0",
             "where": "",
             "prompt": "Which?",
+            "messages": [{"role": "user", "content": "Which?"}],
             "references": ["red"],
             "choices": ["red", "blue"],
             "prediction": "",
@@ -59,6 +61,22 @@ def test_a_table_holds_every_sample_with_its_answer(tmp_path: Path) -> None:
             "metric": "exact_match",
         },
     ]
+
+
+def test_a_conversation_is_there_as_a_whole(tmp_path: Path) -> None:
+    said = (("system", "Be brief."), ("user", "<image>\nWhat is it?"), ("assistant", "A cup."))
+    sample = Sample(
+        id="s0",
+        prompt="And <image>?",
+        answer="a mug",
+        history=tuple(Turn(role=role, text=text) for role, text in said),  # type: ignore[arg-type]
+    )
+    task = TaskData(name="cups", role="target", metric=MetricSpec("token_f1"), train=(), search=(sample,))
+    evaluation = Evaluation(task="cups", scores=(0.0,), predictions=("a jug",))
+    write_predictions(tmp_path / "t.parquet", [task], {"cups": evaluation})
+    (row,) = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    assert row["prompt"] == "And <image>?"
+    assert [(turn["role"], turn["content"]) for turn in row["messages"]] == [*said, ("user", "And <image>?")]
 
 
 def test_an_answer_that_is_not_known_is_null(tmp_path: Path) -> None:
