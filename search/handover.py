@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from search.predictions import write_predictions
+from search.recipe_document import FORMAT
 from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
@@ -28,9 +30,7 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
         write_atomically(folder.points_table, points_csv(record.points).encode())
     for model, evaluations in record.predictions.models.items():
         write_predictions(folder.predictions / f"{model}.parquet", record.tasks, evaluations)
-    evidence = recipe_document(record, selection)
-    text = yaml.safe_dump(evidence, sort_keys=False, allow_unicode=True)
-    write_atomically(folder.recipe, text.encode())
+    write_recipe(folder, record, selection)
     if selection.rung is not None:
         assert selection.rung.weights is not None
         weights = Path(selection.rung.weights)
@@ -38,10 +38,36 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
         export_delta(weights, manifest, record.model_fingerprint, folder.selected)
 
 
-def recipe_document(record: StudyRecord, selection: Selection) -> dict[str, Any]:
-    """Return the selected recipe with its evidence, as plain values."""
+def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
+    """Write the selected recipe with its evidence; see `search.recipe_document` for reading it."""
+    document = recipe_document(record, selection, _selected_manifest(folder, selection))
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    write_atomically(folder.recipe, text.encode())
+
+
+def _selected_manifest(folder: StudyFolder, selection: Selection) -> Mapping[str, Any] | None:
+    """Return what was trained for the selected weights; where a point's are not kept, its trial's."""
+    if selection.winner is None or selection.rung is None:
+        return None
+    trial = folder.trials / selection.winner.trial_id
+    home = trial if selection.rung.weights is None else Path(selection.rung.weights).parent
+    manifest: dict[str, Any] = json.loads((home / MANIFEST_FILE).read_text("utf-8"))
+    return manifest
+
+
+def recipe_document(
+    record: StudyRecord, selection: Selection, manifest: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the selected recipe with its evidence, as plain values.
+
+    Args:
+        record: What the study measured.
+        selection: Its verdict.
+        manifest: What was trained for the selected weights, as `TrainableManifest.to_dict` tells it.
+    """
     winner, rung = selection.winner, selection.rung
     return {
+        "format": FORMAT,
         "verdict": "keep the base" if winner is None else "use this recipe",
         "reason": selection.reason,
         "recipe": None if winner is None else winner.recipe.to_dict(),
@@ -53,11 +79,13 @@ def recipe_document(record: StudyRecord, selection: Selection) -> dict[str, Any]
             **({} if record.config.model.roles is None else {"roles": record.config.model.roles}),
             "fingerprint": record.model_fingerprint,
         },
+        **described(record.architecture, manifest),
         "evidence": None if winner is None or rung is None else _evidence(record, winner, rung),
         "objective": {
             "forgetting_weight": record.objective.forgetting_weight,
             "max_forgetting": record.objective.max_forgetting,
         },
+        "selection": record.config.selection.model_dump(mode="json"),
         "trials": {
             state: sum(trial.state == state for trial in record.trials)
             for state in ("COMPLETE", "PRUNED", "FAILED")
@@ -65,6 +93,26 @@ def recipe_document(record: StudyRecord, selection: Selection) -> dict[str, Any]
         "points": len(record.points),
         "data": dict(record.data_fingerprints),
         "versions": dict(record.versions),
+    }
+
+
+def described(architecture: str, manifest: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what kind of model was trained, and what of it; both None where that is not known.
+
+    Args:
+        architecture: The model's class, as its configuration names it.
+        manifest: What was trained, as `TrainableManifest.to_dict` tells it.
+    """
+    if manifest is None:
+        return {"architecture": None, "trained": None}
+    return {
+        "architecture": {
+            "name": architecture,
+            "model_type": manifest["model_type"],
+            "family": manifest["family"],
+            "parameters": manifest["total"],
+        },
+        "trained": {"roles": dict(manifest["by_role"]), "parameters": manifest["trained"]},
     }
 
 

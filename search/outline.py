@@ -38,6 +38,11 @@ class Outline:
     sample: SampleShape
     estimators: Mapping[str, Estimator]
 
+    @property
+    def architecture(self) -> str:
+        """The model's class, as its configuration names it; empty where it names none."""
+        return (self.model_config.get("architectures") or [""])[0]
+
 
 def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bool = False) -> Outline:
     """Return what is known of a study's model; no weights are read.

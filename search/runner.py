@@ -189,6 +189,7 @@ def _with_base(run: StudyRun) -> StudyRecord:
         bad=run.prepared.bad,
         tasks=run.prepared.setup.tasks,
         model_fingerprint=run.prepared.model_fingerprint,
+        architecture=run.prepared.outline.architecture,
         data_fingerprints=run.prepared.data_fingerprints,
         run_id=run.tracker.run_id,
         finished=False,

@@ -52,6 +52,7 @@ class StudyRecord:
         tasks: The targets and held-out tasks, with their samples; empty where a finished study is read back
             without them.
         model_fingerprint: Content hash of the base model.
+        architecture: Class of the base model, as its configuration names it; empty where it names none.
         data_fingerprints: `<task>/<split>` -> content hash.
         confirm_base: Task -> the untouched model's evaluation on the confirm split; empty without finalists.
         finalists: What was trained again on new seeds, in the order of their search scores.
@@ -73,6 +74,7 @@ class StudyRecord:
     predictions: Predictions = field(default_factory=lambda: Predictions(models={}))
     tasks: tuple[TaskData, ...] = ()
     model_fingerprint: str = ""
+    architecture: str = ""
     data_fingerprints: Mapping[str, str] = field(default_factory=dict)
     confirm_base: Mapping[str, Evaluation] = field(default_factory=dict)
     finalists: tuple[Finalist, ...] = ()

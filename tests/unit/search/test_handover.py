@@ -21,7 +21,15 @@ from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
 
 WEIGHTS = {"parameter/a.weight": torch.tensor([1.0, 2.0]), "parameter/b.bias": torch.tensor([3.0])}
-MANIFEST = {"subset": "gate_up", "trained": 3, "adapters": None}
+MANIFEST = {
+    "model_type": "llava",
+    "family": "llava",
+    "subset": "gate_up",
+    "trained": 3,
+    "total": 12,
+    "by_role": {"mlp.gate": 2, "mlp.up": 1},
+    "adapters": None,
+}
 
 
 def with_weights(folder: StudyFolder, made: TrialResult) -> TrialResult:
