@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
 from search.points_config import PointsConfig
+from search.search_config import SearchConfig, check_search, startup_trials
 from search.selection_config import FinalistsConfig, SelectionConfig
 from search.space_config import LoraConfig, SpaceConfig, check_space
 from search.task_config import DataConfig, TaskConfig
@@ -97,34 +98,6 @@ class ObjectiveConfig(Section):
     )
 
 
-class PruningConfig(Section):
-    """Asynchronous successive halving (ASHA) over rungs at fixed absolute optimiser steps."""
-
-    first_rung: Count = Field(description="Optimiser steps before the first decision.")
-    reduction_factor: Annotated[int, Field(ge=2)] = Field(
-        2, description="One in this many trials goes on at each rung; rungs are this factor apart."
-    )
-
-
-class SearchConfig(Section):
-    """How the space is searched."""
-
-    trials: Count = Field(description="Number of trials, presets included.")
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        0, description="Seed of the sampler and of every trial."
-    )
-    presets: bool = Field(
-        True, description="Queue the published recipes first; they count as start-up trials."
-    )
-    preset_learning_rate: Positive | None = Field(
-        None, description="Learning rate of the presets; null takes the middle of each subset's bounds."
-    )
-    pruning: PruningConfig | None = Field(None, description="Early stopping of weak trials; null is none.")
-    storage: str | None = Field(
-        None, description="Database of the Optuna study; null keeps it in the study's folder."
-    )
-
-
 class ResourcesConfig(Section):
     """What one trial takes from the cluster; what is null is computed for each subset from its memory."""
 
@@ -189,6 +162,7 @@ class StudyConfig(Section):
         check_space(self.space)
         self._check_replay()
         self.check_tasks()
+        check_search(self.search)
         self._check_rungs()
         if self.search.storage == self.tracking.uri:
             raise ValueError("search.storage: must be another database than tracking.uri's")
@@ -286,8 +260,8 @@ class StudyConfig(Section):
 
     @property
     def startup_trials(self) -> int:
-        """Fewest trials, presets included, before the sampler's model takes over from chance."""
-        return max(1, min(10, self.search.trials // 3))
+        """Fewest trials, presets included, before the sampler takes over from chance."""
+        return startup_trials(self.search)
 
     def recipe_space(self) -> RecipeSpace:
         """Return the space that the study searches."""

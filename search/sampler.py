@@ -1,11 +1,11 @@
-"""RecipeSampler: Optuna's TPE under Tune, told the truth about every trial."""
+"""RecipeSampler: Optuna's samplers under Tune, told the truth about every trial."""
 
 from __future__ import annotations
 
 import math
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -13,6 +13,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
+from search.aims import AimName, aims_of
+from search.optuna_samplers import optuna_sampler
+from search.search_config import SamplerName
 from spaces.space import RecipeSpace
 
 _PRESET = "preset"
@@ -23,7 +26,9 @@ class RecipeSampler(OptunaSearch):
     """OptunaSearch that tells COMPLETE, PRUNED and FAIL apart, and knows the forgetting constraint.
 
     Tune's own searcher tells every stopped trial as COMPLETE with its early value, and leaves a trial
-    without a score RUNNING for ever.
+    without a score RUNNING for ever. With several objectives Optuna keeps no value of a rung or of a pruned
+    trial: what rungs reached is then in the trial's user attributes `rung 25` and so on, and PRUNED is told
+    without values. TPE counts such a trial among the bad ones, NSGA breeds from none of them.
 
     Args:
         space: The recipes to choose from.
@@ -32,7 +37,10 @@ class RecipeSampler(OptunaSearch):
         storage: Where the Optuna study lies; see `search.optuna_store`.
         study_name: Name of the Optuna study; one that is there already goes on.
         seed: Seed of the sampler.
-        startup_trials: Fewest trials, presets included, before the model takes over from chance.
+        startup_trials: Fewest trials, presets included, before the sampler takes over from chance; of NSGA a
+            generation.
+        objectives: What the search improves; with several of them the study seeks their front.
+        sampler: Who proposes.
     """
 
     def __init__(
@@ -45,26 +53,24 @@ class RecipeSampler(OptunaSearch):
         study_name: str,
         seed: int,
         startup_trials: int,
+        objectives: Sequence[AimName] = ("score",),
+        sampler: SamplerName = "tpe",
     ) -> None:
-        with warnings.catch_warnings():
-            # `group` is what conditional spaces need; Optuna marks it and `multivariate` as experimental.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=seed,
-                n_startup_trials=max(len(presets), startup_trials),
-            )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._names, self._aims = tuple(objectives), aims_of(objectives)
+        keys, modes = [aim.key for aim in self._aims], [aim.mode for aim in self._aims]
+        several = len(self._aims) > 1
         super().__init__(
             space=space.suggest,
-            metric="score",
-            mode="max",
-            sampler=sampler,
+            metric=keys if several else keys[0],
+            mode=list(modes) if several else modes[0],
+            sampler=optuna_sampler(sampler, seed=seed, startup_trials=startup_trials, queued=len(presets)),
             study_name=study_name,
             storage=storage,
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._ot_study.set_metric_names(list(objectives))
         self._violation = violation
         for name, params in presets.items():
             self._ot_study.enqueue_trial(dict(params), user_attrs={_PRESET: name}, skip_if_exists=True)
@@ -77,8 +83,12 @@ class RecipeSampler(OptunaSearch):
         return {**params, _PRESET: self._ot_trials[trial_id].user_attrs.get(_PRESET)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Report a rung's score at its optimiser step."""
-        self._ot_trials[trial_id].report(result["score"], result["step"])
+        """Report what a rung reached at its optimiser step."""
+        trial, values = self._ot_trials[trial_id], self._values(result)
+        if len(values) == 1:
+            trial.report(values[0], result["step"])
+        else:
+            trial.set_user_attr(f"rung {result['step']}", dict(zip(self._names, values, strict=True)))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -86,23 +96,26 @@ class RecipeSampler(OptunaSearch):
         """Tell Optuna how the trial ended.
 
         Only a trial trained to its end is COMPLETE; one that was stopped is PRUNED at its last rung; one
-        with an error or without a finite score has FAILED.
+        with an error, or for which an objective is missing or not finite, has FAILED.
         """
         if trial_id in self._completed_trials:
             return
         self._completed_trials.add(trial_id)
         trial = self._ot_trials[trial_id]
-        score = math.nan if error or not result else float(result.get("score", math.nan))
-        if not result or not math.isfinite(score):
+        values = [] if error or not result else self._values(result)
+        if not result or not values or not all(map(math.isfinite, values)):
             self._ot_study.tell(trial, state=TrialState.FAIL)
             return
         trial.set_constraint(_CONSTRAINT, self._violation(result["held_out_forgetting"]))
         if result["progress"] == 1:
-            self._ot_study.tell(trial, score, state=TrialState.COMPLETE)
+            self._ot_study.tell(trial, values, state=TrialState.COMPLETE)
         else:
             # A stop's own rung never passes through `on_trial_result`.
-            trial.report(score, result["step"])
+            self.on_trial_result(trial_id, result)
             self._ot_study.tell(trial, state=TrialState.PRUNED)
+
+    def _values(self, result: Mapping[str, Any]) -> list[float]:
+        return [aim.value(result) for aim in self._aims]
 
     def save(self, checkpoint_path: str) -> None:
         """Save which Optuna trial each of Tune's is; all else lies in the storage.

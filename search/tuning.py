@@ -58,6 +58,8 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
         study_name=optuna_study_name(config.name, config.search.storage, run.tracker.run_id),
         seed=config.search.seed,
         startup_trials=config.startup_trials,
+        objectives=config.search.objectives,
+        sampler=config.search.sampler,
     )
     trainable = tune.with_resources(
         tune.with_parameters(RecipeTrainable, context=context),
@@ -67,7 +69,9 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=sampler,
-            scheduler=make_scheduler(config.search.pruning, config.training.steps),
+            scheduler=make_scheduler(
+                config.search.pruning, config.training.steps, config.search.objectives, objective.violation
+            ),
             num_samples=config.search.trials,
             max_concurrent_trials=placement.concurrency,
             reuse_actors=True,

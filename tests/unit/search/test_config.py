@@ -285,3 +285,20 @@ class TestRoundTrip:
     def test_a_study_cannot_be_changed(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             study().training.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("search", "startup"),
+    [
+        ({"trials": 24}, 8),
+        ({"trials": 60}, 10),
+        ({"trials": 24, "sampler": "nsga2"}, 6),
+        ({"trials": 8, "sampler": "nsga3"}, 4),
+        ({"trials": 400, "sampler": "nsga2"}, 50),
+        ({"trials": 24, "sampler": "nsga2", "population": 5}, 5),
+        ({"trials": 24, "sampler": "random"}, 24),
+    ],
+)
+def test_trials_before_the_sampler_takes_over(search: dict[str, Any], startup: int) -> None:
+    """TPE's model after a third, at most 10; NSGA breeds after a generation, a quarter of 4 to 50."""
+    assert study(search=search).startup_trials == startup

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from made_study import config
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from search.config import PruningConfig, SearchConfig, StudyConfig, TrainingConfig
+from search.config import StudyConfig, TrainingConfig
 from search.scheduler import make_scheduler
+from search.search_config import PruningConfig, SearchConfig
 
 
 def study(first_rung: int, factor: int, steps: int) -> StudyConfig:

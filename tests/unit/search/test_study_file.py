@@ -182,6 +182,30 @@ class TestWrongValues:
             ),
             # What does not go together.
             (
+                "search.objectives=[target_gain, forgetting]",
+                "search.objectives.1: input should be 'score', 'target_gain', 'held_out_forgetting' or "
+                "'cost', got 'forgetting'",
+            ),
+            ("search.objectives=[cost, cost]", "search.objectives: 'cost' is listed twice"),
+            (
+                "search.objectives=[held_out_forgetting, cost]",
+                "search.objectives: held_out_forgetting and cost alone: training nothing is best; "
+                "add 'target_gain' or 'score'",
+            ),
+            (
+                "search.objectives=[held_out_forgetting, score, target_gain]",
+                "search.objectives: 'score' is made of target_gain and held_out_forgetting, "
+                "and adds nothing to both: leave it out",
+            ),
+            (
+                "search.sampler=nsga",
+                "search.sampler: input should be 'tpe', 'nsga2', 'nsga3' or 'random', got 'nsga'",
+            ),
+            (
+                "search.population=8",
+                "search.population: the sampler 'tpe' has none; nsga2 and nsga3 do",
+            ),
+            (
                 "search.pruning={first_rung: 41}",
                 "search.pruning.first_rung: 41 is beyond training.steps 40",
             ),
