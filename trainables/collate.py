@@ -140,6 +140,7 @@ class Encoder:
                 extras[name] = tensor
         *earlier, (prompt_length, _) = spans
         encoded = EncodedSample(tokens, extras, prompt_length, tuple(earlier), choices)
+        self._check_known(sample, encoded)
         if self._context is not None and encoded.length > self._context:
             shorten = "shorten its text or shrink its image" if images else "shorten its text"
             raise SampleError(
@@ -227,6 +228,22 @@ class Encoder:
                 f"the answer is cut: its {len(ids)} tokens end without {self._chat.end!r}; "
                 "turn off the truncation of the model's tokenizer"
             )
+
+    def _check_known(self, sample: Sample, encoded: EncodedSample) -> None:
+        """Refuse an answer that the vocabulary lacks: every other such answer would be as right as it."""
+        unknown = self._tokenizer.unk_token_id
+        if unknown is None:
+            return
+        ids = encoded.tokens["input_ids"]
+        # Some models end an answer by the token that stands for what they do not know.
+        taught = [
+            ids[start : stop - 1] for start, stop in (*encoded.earlier, (encoded.prompt_length, len(ids)))
+        ]
+        if any(bool((each == unknown).any()) for each in (*taught, *encoded.choices)):
+            texts = (sample.answer, *sample.choices, *(turn.text for turn in sample.history))
+            words = [word for text in texts for word in text.split() if unknown in self._plain_ids(word)]
+            what = repr(words[0]) if words else "what its answer says"
+            raise SampleError(sample.label, f"the model's tokenizer has no token for {what}")
 
     def _plain_ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=self._chat.special)["input_ids"]

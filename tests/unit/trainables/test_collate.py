@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tiny_models import IDS, encoder, samples
 
+from trainables.bad_samples import SampleError
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
 from trainables.samples import Sample
 from trainables.tiny.build import IMAGE_TOKENS, build_processor, build_tokenizer
@@ -118,3 +119,21 @@ def test_inputs_per_token_and_per_image_are_told_apart() -> None:
 def test_padding_falls_back_to_the_end_of_sequence() -> None:
     assert pad_token_id(SimpleNamespace(pad_token_id=None, eos_token_id=7)) == 7
     assert pad_token_id(SimpleNamespace(pad_token_id=0, eos_token_id=7)) == 0
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        Sample(id="a", prompt="cat or dog ?", answer="cat Vancouver"),
+        Sample(id="a", prompt="cat or dog ?", answer="cat", choices=("cat", "Vancouver")),
+    ],
+    ids=["answer", "choice"],
+)
+def test_what_the_vocabulary_lacks_is_no_answer(sample: Sample) -> None:
+    """`Vancouver` and `Walmart` would be the same token, and either as right as the other."""
+    with pytest.raises(SampleError, match="the model's tokenizer has no token for 'Vancouver'"):
+        encoder().encode(sample)
+
+
+def test_what_the_vocabulary_lacks_may_be_asked() -> None:
+    assert encoder().encode(Sample(id="a", prompt="cat or Vancouver ?", answer="cat")).answer_length == 2
