@@ -27,6 +27,7 @@ class _Open:
     recipe: Recipe
     preset: str | None
     began: float
+    started: float
     rungs: list[Rung] = field(default_factory=list)
     nodes: set[str] = field(default_factory=set)
 
@@ -78,6 +79,7 @@ class TrialRecorder(Callback):
             recipe=self._recipe(trial.config),
             preset=trial.config.get("preset"),
             began=time.monotonic(),
+            started=time.time(),
         )
         self._started += 1
         self._open[trial.trial_id] = opened
@@ -127,6 +129,7 @@ class TrialRecorder(Callback):
             preset=opened.preset,
             error=error,
             seconds=time.monotonic() - opened.began,
+            started=opened.started,
         )
         self._ended[trial.trial_id] = result
         write_trial(self._folder, result)

@@ -59,6 +59,7 @@ class TrialResult:
         error: Why it failed, one line; None unless FAILED.
         seconds: Wall-clock time from start to end.
         nodes: Addresses of the nodes that its workers ran on, as far as it reported.
+        started: When it started, in seconds since 1970; NaN where that was not recorded.
     """
 
     trial_id: str
@@ -70,6 +71,7 @@ class TrialResult:
     error: str | None = None
     seconds: float = math.nan
     nodes: tuple[str, ...] = ()
+    started: float = math.nan
 
     def __post_init__(self) -> None:
         """Refuse states that contradict the evidence."""

@@ -38,6 +38,7 @@ def write_trial(folder: Path, trial: TrialResult) -> None:
         "error": trial.error,
         "seconds": trial.seconds if math.isfinite(trial.seconds) else None,
         "nodes": list(trial.nodes),
+        "started": trial.started if math.isfinite(trial.started) else None,
     }
     write_json(folder / "trials" / trial.trial_id / TRIAL_FILE, fields)
 
@@ -54,6 +55,7 @@ def read_trial(folder: Path, file: Path) -> TrialResult:
         ValueError: It is damaged.
     """
     fields = read_json(file)
+    started = fields.get("started")
     return TrialResult(
         trial_id=fields["trial_id"],
         number=fields["number"],
@@ -64,6 +66,7 @@ def read_trial(folder: Path, file: Path) -> TrialResult:
         error=fields["error"],
         seconds=math.nan if fields["seconds"] is None else fields["seconds"],
         nodes=tuple(fields["nodes"]),
+        started=math.nan if started is None else started,
     )
 
 
