@@ -13,6 +13,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from search import plot_theme, wording
+from search.evidence import Estimates
 from search.labels import approach_label, group_label
 from search.objective import Score
 from search.results import TrialResult, TrialState
@@ -46,12 +47,16 @@ class Plot:
         title: Headline.
         caption: How to read it.
         figure: The plotly figure.
+        narrow: The same traces laid out for a phone; None where one layout does for both.
+        min_width: Pixels below which the plot is scrolled, not squeezed; 0 where it may be squeezed.
     """
 
     name: str
     title: str
     caption: str
     figure: go.Figure
+    narrow: go.Figure | None = None
+    min_width: int = 0
 
 
 def by_outcome(record: StudyRecord, selection: Selection) -> dict[Outcome, list[TrialResult]]:
@@ -73,9 +78,22 @@ def add_trials(
     groups: dict[Outcome, list[TrialResult]],
     x: Callable[[TrialResult], float],
     y: Callable[[TrialResult], float],
+    *,
+    hover: Callable[[TrialResult], str] | None = None,
+    size: Callable[[TrialResult], float] | None = None,
     **place: int,
 ) -> None:
-    """Add one marker a trial, one trace an outcome; `place` is the row and column of a panel."""
+    """Add one marker a trial, one trace an outcome.
+
+    Args:
+        figure: What is added to.
+        groups: The trials by outcome.
+        x: A trial's place from left to right.
+        y: A trial's place from below.
+        hover: What a pointer at a trial shows; a few words on it if None.
+        size: A mark's diameter in pixels; that of its outcome if None.
+        place: Row and column of a panel.
+    """
     for outcome, trials in groups.items():
         if not trials:
             continue
@@ -85,8 +103,8 @@ def add_trials(
             name=outcome.value,
             legendgroup=outcome.value,
             mode="markers",
-            marker=MARKERS[outcome],
-            text=[hover_text(trial) for trial in trials],
+            marker=MARKERS[outcome] | ({"size": [size(trial) for trial in trials]} if size else {}),
+            text=[(hover or hover_text)(trial) for trial in trials],
             hovertemplate="%{text}<extra></extra>",
             **place,
         )
@@ -151,22 +169,45 @@ def heading(trial: TrialResult) -> str:
     return f"<b>trial {trial.number}</b> {short_name(trial)}"
 
 
-def score_lines(score: Score) -> list[str]:
+def score_lines(score: Score, known: Estimates | None = None) -> list[str]:
     """Return the lines of a score in what a pointer shows."""
+    if known is None:
+        return [
+            f"score {wording.points(score.score)}, gain {wording.points(score.target_gain)}",
+            f"forgetting {wording.points(score.held_out_forgetting)}, "
+            f"worst {wording.points(score.worst_forgetting)}",
+        ]
     return [
-        f"score {wording.points(score.score)}, gain {wording.points(score.target_gain)}",
-        f"forgetting {wording.points(score.held_out_forgetting)}, "
-        f"worst {wording.points(score.worst_forgetting)}",
+        f"{name} {wording.points(value)} {wording.interval(estimate.low, estimate.high)}"
+        for name, value, estimate in (
+            ("score", score.score, known.score),
+            ("gain", score.target_gain, known.target_gain),
+            ("forgetting", score.held_out_forgetting, known.held_out_forgetting),
+            ("worst", score.worst_forgetting, known.worst_forgetting),
+        )
     ]
 
 
 def hover_text(trial: TrialResult) -> str:
-    """Return what a pointer at a trial shows: the recipe and its score."""
+    """Return what a pointer at a trial shows: which it is and its score."""
+    return "<br>".join([heading(trial), *score_lines(trial.last.score)])
+
+
+def hover_details(trial: TrialResult, known: Estimates | None) -> str:
+    """Return what a pointer at a trial shows where there is room for all of its recipe.
+
+    Args:
+        trial: The trial.
+        known: Its intervals, where they are known.
+    """
     recipe = trial.recipe
+    trained = wording.count(metric_of(trial, "cost/trainable_parameters"))
     lines = [
         heading(trial),
-        f"{trial.state.value} at step {trial.last.step} of {recipe.steps}, batch {recipe.batch_size}",
-        *score_lines(trial.last.score),
+        f"{trial.state.value} at step {trial.last.step} of {recipe.steps}, batch {recipe.batch_size}, "
+        f"{recipe.schedule}",
+        f"trains {trained} parameters in {wording.duration(metric_of(trial, 'cost/train_seconds'))}",
+        *score_lines(trial.last.score, known),
     ]
     if trial.preset:
         lines.append(f"preset {escaped(trial.preset)}")

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 Mode = Literal["light", "dark"]
 
 BLUE: Final = "#0072B2"
+SKY: Final = "#56B4E9"
 GREEN: Final = "#009E73"
 ORANGE: Final = "#E69F00"
 VERMILLION: Final = "#D55E00"
@@ -46,7 +47,14 @@ def template(mode: Mode) -> go.layout.Template:
             "font": {"family": "system-ui, -apple-system, Segoe UI, sans-serif", "size": 13, "color": ink},
             "xaxis": axis,
             "yaxis": axis,
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "xanchor": "left"},
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.02,
+                "x": 0,
+                "xanchor": "left",
+                "itemsizing": "constant",
+            },
             "hoverlabel": {
                 "bgcolor": paper,
                 "bordercolor": GREY,

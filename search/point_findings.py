@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from search import wording
+from search.candidates import Candidate
 from search.labels import approach_label
 from search.results import PointResult
 from search.selection import Selection
@@ -27,6 +28,15 @@ def made_then(result: PointResult | None) -> str:
             others = [str(member.trial) for member in members if member.trial != result.trial.number]
             noun = "trial" if len(others) == 1 else "trials"
             return f", then average its weights with those of {noun} {' and '.join(others)}"
+
+
+def candidate_name(candidate: Candidate) -> str:
+    """Name a candidate in a sentence: `trial 3 (gate_up 3.1e-4)`, `point 5 (trial 3 alpha 0.9)`."""
+    trial, made = candidate.trial, candidate.made
+    if made is None:
+        return f"{candidate.key} ({approach_label(trial.recipe)} {wording.rate(trial.recipe.learning_rate)})"
+    whose = "" if isinstance(made.point.transform, Soup) else f"trial {trial.number} "
+    return f"{candidate.key} ({whose}{made.point.label})"
 
 
 def point_caveat(record: StudyRecord) -> str:
@@ -64,13 +74,16 @@ def _row(result: PointResult, selection: Selection) -> dict[str, object]:
     }
     if result.rung is None:
         absent = dict.fromkeys(("score", "beside", "gain", "forgetting", "worst", "kl"), wording.UNKNOWN)
+        row["interval"] = ""
         return row | absent | {"state": "failed", "kind": "out", "error": result.error}
     score = result.rung.score
+    known = selection.estimates.get(Candidate(trial=result.trial, made=result).key)
     chosen = selection.point is not None and selection.point.number == result.number
     feasible = any(result.number == point.number for point in selection.points)
     kl = result.rung.metrics.get("drift/kl_target", math.nan)
     return row | {
         "score": wording.points(score.score),
+        "interval": wording.interval(known.score.low, known.score.high) if known else "",
         "beside": wording.points(score.score - result.trial.last.score.score),
         "gain": wording.points(score.target_gain),
         "forgetting": wording.points(score.held_out_forgetting),

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import plotly.graph_objects as go
 
 from search import plot_theme
-from search.findings import forgetting_stderr, gain_stderr
-from search.plot_marks import Outcome, Plot, add_trials, by_outcome, finish, group_name
+from search.candidates import Candidate
+from search.evidence import Estimate
+from search.findings import confirmed, estimates_of, selected
+from search.marker_sizes import cost_sizes
+from search.plot_marks import (
+    Outcome,
+    Plot,
+    add_trials,
+    by_outcome,
+    finish,
+    group_name,
+    hover_details,
+)
 from search.point_marks import add_points
-from search.results import Rung, TrialResult, TrialState
+from search.results import TrialResult, TrialState
 from search.selection import Selection
 from search.study_record import StudyRecord
+from search.verdict_marks import add_choices, add_confirmed, bars
 
+_GAP: Final = "\u2002\u2002"  # keeps a label off its mark
 Range = tuple[float, float]
 _LETTER: Final = 0.008  # width of a letter of a label, as a share of the plot's on a desk
 
@@ -29,7 +42,10 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     scores += [result.rung.score for result in record.points if result.rung]
     figure = go.Figure()
     bound = record.objective.max_forgetting
-    error_x, error_y = _errors(record, selection)
+    searched, sure = estimates_of(selection, selected(selection)), confirmed(selection)
+    known = [found for found in (searched, sure) if found is not None]
+    error_x = [end for found in known for end in _ends(found.held_out_forgetting)]
+    error_y = [end for found in known for end in _ends(found.target_gain)]
     # The front's labels stand to the left of their points where there is room.
     x_range = _padded(
         [0.0, *error_x, *(s.held_out_forgetting for s in scores), *([] if bound is None else [bound])],
@@ -40,10 +56,24 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     _add_equal_score(figure, record, selection, x_range)
     _add_front(figure, front)
     _add_labels(figure, _told_apart(front, selection, x_range, y_range), x_range)
-    add_trials(figure, groups, lambda t: t.last.score.held_out_forgetting, lambda t: t.last.score.target_gain)
+    sizes, unit = cost_sizes([trial for group in groups.values() for trial in group])
+    add_trials(
+        figure,
+        groups,
+        lambda t: t.last.score.held_out_forgetting,
+        lambda t: t.last.score.target_gain,
+        hover=lambda t: hover_details(t, estimates_of(selection, Candidate(trial=t))),
+        size=None if sizes is None else partial(_seen, sizes, selection),
+    )
     add_points(figure, record, selection)
-    if selection.rung is not None:
-        _add_errors(figure, record, selection.rung)
+    if searched is not None:
+        figure.update_traces(
+            error_x=bars(searched.held_out_forgetting),
+            error_y=bars(searched.target_gain),
+            selector={"name": Outcome.SELECTED.value},
+        )
+    add_confirmed(figure, selection)
+    add_choices(figure, record, selection)
     figure.add_scatter(
         x=[0],
         y=[0],
@@ -68,6 +98,13 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
         "above and to the left of it. The dotted lines join equal scores: what lies below the one through "
         "the base is worse than doing nothing."
     )
+    if unit:
+        caption += f" The larger a mark, the more {unit} its training took."
+    if searched is not None:
+        share = f"{100 * record.config.selection.confidence:g} %"
+        caption += f" Bars are {share} intervals."
+    if sure is not None:
+        caption += " The open star is what new seeds and unseen data confirmed of the selected one."
     if record.points:
         caption += " Diamonds were made without retraining; a thin line joins base, interpolations and trial."
     return Plot(name="trade_off", title="Gain against forgetting", caption=caption, figure=figure)
@@ -114,7 +151,10 @@ def _add_labels(figure: go.Figure, trials: Sequence[TrialResult], x_range: Range
     figure.add_scatter(
         x=places,
         y=[trial.last.score.target_gain for trial in trials],
-        text=[f"{name} " if fit else f" {name}" for name, fit in zip(names, fits, strict=True)],
+        text=[
+            f"{name}\u2002\u2002" if fit else f"\u2002\u2002{name}"
+            for name, fit in zip(names, fits, strict=True)
+        ],
         mode="text",
         textposition=["top left" if fit else "top right" for fit in fits],
         textfont={"size": 11},
@@ -142,17 +182,14 @@ def _told_apart(
     return labelled
 
 
-def _errors(record: StudyRecord, selection: Selection) -> tuple[list[float], list[float]]:
-    """Return the ends of the error bars, in forgetting and in gain; none without a winner."""
-    rung = selection.rung
-    if rung is None:
-        return [], []
-    x, y = forgetting_stderr(record, rung), gain_stderr(record, rung)
-    forgetting, gain = rung.score.held_out_forgetting, rung.score.target_gain
-    return (
-        [forgetting - x, forgetting + x] if math.isfinite(x) else [],
-        [gain - y, gain + y] if math.isfinite(y) else [],
-    )
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    return estimate.low, estimate.high
+
+
+def _seen(sizes: Mapping[int, float], selection: Selection, trial: TrialResult) -> float:
+    """Return a mark's size; the selected star is never too small to be found."""
+    chosen = selection.winner is not None and trial.number == selection.winner.number
+    return max(sizes[trial.number], 17.0) if chosen else sizes[trial.number]
 
 
 def _add_equal_score(figure: go.Figure, record: StudyRecord, selection: Selection, x_range: Range) -> None:
@@ -168,15 +205,6 @@ def _add_equal_score(figure: go.Figure, record: StudyRecord, selection: Selectio
             hoverinfo="skip",
             showlegend=level == levels[-1],
         )
-
-
-def _add_errors(figure: go.Figure, record: StudyRecord, rung: Rung) -> None:
-    errors = {"error_x": forgetting_stderr(record, rung), "error_y": gain_stderr(record, rung)}
-    bars = {"color": plot_theme.GREEN, "thickness": 1.2, "width": 4}
-    figure.update_traces(
-        {axis: {"array": [error], **bars} for axis, error in errors.items() if math.isfinite(error)},
-        selector={"name": Outcome.SELECTED.value},
-    )
 
 
 def _padded(values: Sequence[float], left: float = 0.08) -> Range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 UNKNOWN = "–"  # noqa: RUF001  an en dash, read as "no value"
 
@@ -19,6 +20,19 @@ def points(value: float, *, signed: bool = True) -> str:
         return UNKNOWN
     rounded = round(value, 1) + 0.0  # adding 0 turns -0.0 into 0.0
     return f"{rounded:+.1f}" if signed else f"{rounded:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Write an interval of points, to follow the value that it is of: `[19.8, 28.1]`."""
+    return f"[{points(low, signed=False)}, {points(high, signed=False)}]"
+
+
+def listed(names: Sequence[str], at_most: int = 4) -> str:
+    """Write names in a row: `a`, `a and b`, `a, b and c`, `a, b, c and 5 others`."""
+    if len(names) > at_most + 1:
+        names = [*names[:at_most], f"{len(names) - at_most} others"]
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def count(value: float) -> str:

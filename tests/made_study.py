@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from search.config import StudyConfig
+from search.evidence import Estimate, Estimates, Finalist, FinalistRun
 from search.objective import Objective
 from search.results import Rung, TrialResult, TrialState
 from search.study_record import Predictions, StudyRecord
@@ -136,6 +138,7 @@ def trial(
     seconds: float = 30.0,
     parameters: float = 1000.0,
     kl: float = 0.5,
+    started: float = math.nan,
     **recipe: Any,
 ) -> TrialResult:
     """Make a trial with one rung for each of `values`; a complete one's last rung is the end.
@@ -158,7 +161,61 @@ def trial(
         preset=preset,
         error=error,
         seconds=seconds,
+        started=started,
     )
+
+
+def estimate(value: float, half: float = 2.0) -> Estimate:
+    """Make an interval that reaches `half` points to both sides."""
+    return Estimate(value=value, low=value - half, high=value + half)
+
+
+def estimates(
+    values: Mapping[str, float],
+    *,
+    half: float = 2.0,
+    study: StudyConfig | None = None,
+    base: Mapping[str, float] = BASE,
+) -> Estimates:
+    """Make what is known of a tuned model with these values; each interval reaches `half` points around."""
+    tuned = {**base, **values}
+    score = objective(study or config(), base).score(tuned)
+    return Estimates(
+        target_gain=estimate(score.target_gain, half),
+        held_out_forgetting=estimate(score.held_out_forgetting, half),
+        worst_forgetting=estimate(score.worst_forgetting, half),
+        score=estimate(score.score, half),
+        changes={task: estimate(tuned[task] - base[task], half) for task in base},
+    )
+
+
+def finalist(
+    candidate: str,
+    *confirmed: Mapping[str, float],
+    half: float = 3.0,
+    study: StudyConfig | None = None,
+    base: Mapping[str, float] = BASE,
+    dropped: bool = False,
+) -> Finalist:
+    """Make a finalist with one run for each of `confirmed`, on seeds from 100 on.
+
+    Its runs scored on the search split what they score on the confirm split; its estimates are the means.
+    """
+    goal = objective(study or config(), base)
+    found = [{**base, **values} for values in confirmed]
+    runs = tuple(
+        FinalistRun(
+            seed=100 + place,
+            rung=_rung(goal, values, 1, 1, 1000.0, 0.5),
+            confirm={task: evaluation(task, value, 100) for task, value in values.items()},
+            confirmed=goal.score(values),
+            folder=f"finalists/{candidate.replace(' ', '-')}/seed_{100 + place}",
+        )
+        for place, values in enumerate(found)
+    )
+    mean = {task: statistics.fmean(values[task] for values in found) for task in base}
+    known = estimates(mean, half=half, study=study, base=base)
+    return Finalist(candidate=candidate, runs=runs, estimates=known, dropped=dropped)
 
 
 def _rung(

@@ -1,26 +1,20 @@
-"""What a study found: errors, the best of each group, rates at an edge, cost and caveats, by hand."""
+"""What a study found: changes, the best of each group, rates at an edge and cost, by hand."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import pytest
-from made_study import GOOD, HARMFUL, LORA, MODEST, config, record, trial
+from made_study import GOOD, HARMFUL, LORA, MODEST, config, estimates, record, trial
 
 from search import findings
 from search.results import TrialState
 from search.selection import select
 
 
-def test_standard_errors_by_hand() -> None:
-    """With n = 100 samples of 0 or 100 points, a mean v has a variance of v (100 - v) / 99.
-
-    count: 10 x 90 = 900 at the base and 40 x 60 = 2400 tuned; clock: 1600 and 2400; colour: 900 and 1056;
-    shape: 1600 and 1824.
-    """
+def test_changes_by_hand() -> None:
     made = record([trial(0, [GOOD])])
-    rung = made.trials[0].last
-    count = findings.changes(made, rung)[0]
+    count, clock, colour, shape = findings.changes(made, made.trials[0].last)
     assert (count.task, count.target, count.n, count.base, count.tuned, count.change) == (
         "count",
         True,
@@ -29,13 +23,31 @@ def test_standard_errors_by_hand() -> None:
         40,
         30,
     )
-    assert count.base_stderr == pytest.approx(math.sqrt(900 / 99))
-    assert count.stderr == pytest.approx(math.sqrt(3300 / 99))
-    gain = math.sqrt((3300 + 4000) / 99) / 2
-    forgetting = math.sqrt((1956 + 3424) / 99) / 2
-    assert findings.gain_stderr(made, rung) == pytest.approx(gain)
-    assert findings.forgetting_stderr(made, rung) == pytest.approx(forgetting)
-    assert findings.score_stderr(made, rung) == pytest.approx(math.sqrt(gain**2 + forgetting**2))
+    assert [(row.task, row.target, row.change) for row in (clock, colour, shape)] == [
+        ("clock", True, 20),
+        ("colour", False, -2),
+        ("shape", False, -4),
+    ]
+    assert not any(row.sure for row in (count, clock, colour, shape)), "no interval is known"
+
+
+def test_a_change_is_sure_where_its_interval_leaves_out_zero() -> None:
+    """Half an interval of 3 points around +30, +20, -2 and -4: only that of -2 holds 0."""
+    made = record([trial(0, [GOOD])])
+    rows = findings.changes(made, made.trials[0].last, estimates(GOOD, half=3))
+    assert [row.sure for row in rows] == [True, True, False, True]
+
+
+def test_the_shown_candidate_is_the_selected_one_even_if_another_scores_higher() -> None:
+    made = record([trial(0, [GOOD]), trial(1, [MODEST])])
+    verdict = select(made.trials, made.objective)
+    tied = replace(verdict, winner=made.trials[1])
+    kept = replace(verdict, winner=None)
+    for found, number in ((verdict, 0), (tied, 1), (kept, 0)):
+        shown = findings.shown(found)
+        assert shown is not None
+        assert shown.trial.number == number
+    assert findings.selected(kept) is None
 
 
 def test_the_rate_of_adapters_is_judged_by_their_own_bounds() -> None:
@@ -89,28 +101,3 @@ def test_cost_counts_every_trial_once_up_to_its_last_rung() -> None:
         ]
     )
     assert findings.cost(made) == findings.Cost(wall=100, train=15, evaluation=6)
-
-
-def test_the_caveats_are_those_that_apply() -> None:
-    made = record([trial(0, [GOOD], learning_rate=1e-1), trial(1, [MODEST], learning_rate=1e-1)])
-    notes = " ".join(findings.caveats(made, select(made.trials, made.objective)))
-    assert "search split" in notes
-    assert "seed 5" in notes
-    assert "The best of 2 noisy scores" in notes
-    assert "at the upper end of the interval searched for gate_up" in notes
-    assert "full (0), projector (0)" in notes
-    assert "Pruned" not in notes
-    alone = record([trial(0, [GOOD])])
-    assert "winner's curse" not in " ".join(findings.caveats(alone, select(alone.trials, alone.objective)))
-    assert findings.caveats(record(), select([], record().objective)) == ()
-
-
-def test_scores_of_pruned_trials_on_some_samples_are_told_apart() -> None:
-    study = config()
-    early = study.evaluation.model_copy(update={"rung_samples": 50})
-    study = study.model_copy(update={"evaluation": early})
-    trials = [trial(0, [MODEST, GOOD]), trial(1, [MODEST], state=TrialState.PRUNED)]
-    for ended, of, told in ((trials, study, True), (trials[:1], study, False), (trials, config(), False)):
-        made = record(ended, study=of)
-        notes = " ".join(findings.caveats(made, select(made.trials, made.objective)))
-        assert ("Pruned trials were scored on the first 50 samples of each task alone" in notes) is told

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_study import config, record, trial
+from made_study import GOOD, LORA, config, estimates, finalist, record, trial
 
 from search import plot_theme
+from search.choices import Choice
+from search.held_out_plot import held_out_changes
+from search.importance import FEWEST, importance, in_memory, too_few, varied
+from search.marker_sizes import cost_sizes
 from search.plot_marks import MARKERS, Outcome, by_outcome, in_lines
 from search.plots import study_plots
+from search.rate_plots import learning_rates, rate_curve
 from search.results import TrialResult, TrialState
 from search.selection import select
 from search.study_record import StudyRecord
-from search.trade_off import pareto_front
+from search.trade_off import pareto_front, trade_off
+
+GAP = "\u2002\u2002"
 
 
 def values(gain: float, forgetting: float) -> dict[str, float]:
@@ -104,9 +112,37 @@ def test_a_panel_a_subset_with_the_others_in_grey() -> None:
     figure = figures(record(trials))["learning_rates"]
     assert [note.text for note in figure.layout.annotations] == ["gate_up", "full"]
     assert [found.type for found in figure.select_xaxes()] == ["log", "log"]
-    grey, own = figure.data[:2]
+    grey, gain, forgetting, own = figure.data[:4]
     assert (grey.x, grey.y) == ((1e-4,), (9,))
     assert (own.x, own.y) == ((1e-3,), (19,))
+    assert (gain.name, gain.x, gain.y) == ("gain", (1e-3,), (20,))
+    assert (forgetting.name, forgetting.x, forgetting.y) == ("forgetting", (1e-3,), (1,))
+    assert [shape.x0 for shape in figure.layout.shapes] == [1e-3, 1e-4], "each panel's best rate"
+
+
+def test_on_a_phone_the_panels_stand_below_each_other() -> None:
+    trials = [at(0, 20, 1), at(1, 10, 1, subset="full", learning_rate=1e-4)]
+    study = record(trials)
+    plot = learning_rates(study, select(study.trials, study.objective))
+    assert plot is not None
+    assert plot.narrow is not None
+    assert [axis.domain for axis in plot.narrow.select_xaxes()] == [(0, 1), (0, 1)]
+    wide = list(plot.figure.select_xaxes())
+    assert wide[0].domain[1] < wide[1].domain[0]
+    # The same traces on the same axes: only the layout differs.
+    assert [(t.xaxis, t.yaxis) for t in plot.narrow.data] == [(t.xaxis, t.yaxis) for t in plot.figure.data]
+
+
+def test_a_curve_of_few_trials_joins_them_and_of_many_their_medians() -> None:
+    """Of 16 trials each is a place. 24 rates over 8 bins from 1 to 1e-8: the first bin has 3 gains."""
+    few = [at(n, gain, 0, learning_rate=10.0**-n) for n, gain in enumerate((4, 3, 8))]
+    assert rate_curve(few, lambda t: t.last.score.target_gain) == [(0.01, 8), (0.1, 3), (1.0, 4)]
+    gains = (5.0, 1.0, 3.0)
+    many = [at(n, gains[n % 3], 0, learning_rate=10 ** (-8 + n // 3 + (n % 3) / 10)) for n in range(24)]
+    curve = rate_curve(many, lambda t: t.last.score.target_gain)
+    assert len(curve) == 8
+    # The first bin holds 10^-8, 10^-7.9 and 10^-7.8, with gains 5, 1 and 3.
+    assert curve[0] == (pytest.approx(10**-7.9), 3.0)
 
 
 def test_held_out_changes_at_each_subsets_best_rate() -> None:
@@ -151,21 +187,24 @@ def test_the_lines_of_an_outcome_are_one_trace_with_gaps() -> None:
 
 
 def test_a_thousand_trials_stay_few_enough_to_draw() -> None:
-    """Every 25th of 1,000 lines is drawn, and of 500 other subsets' trials every 4th stays in grey."""
+    """Every 25th of 1,000 lines is drawn, and of 501 other subsets' trials every 4th stays in grey."""
     trials = [
         trial(number, [values(10, 2)], state=TrialState.PRUNED, subset="full" if number % 2 else "gate_up")
         for number in range(1000)
     ]
-    trials.append(trial(1000, [values(10, 2), values(20, 1)]))
+    trials += [
+        trial(1000 + place, [values(5, 1), values(10, 2)], subset=name)
+        for place, name in enumerate(("gate_up", "full"))
+    ]
     made = figures(record(trials))
     lines = made["over_steps"].data[0]
     assert [text.partition("</b>")[0] for text in lines.text[::3]] == [
         f"<b>trial {n}" for n in range(0, 1000, 25)
     ]
-    grey = [found for found in made["learning_rates"].data if found.hoverinfo == "skip"]
-    assert [len(found.x) for found in grey] == [125, 126]
+    grey = [found for found in made["learning_rates"].data if found.mode == "markers" and not found.text]
+    assert [len(found.x) for found in grey] == [126, 126]
     # What stands for a trial itself is never left out.
-    assert sum(len(found.x) for found in made["history"].data if found.mode == "markers") == 1001
+    assert sum(len(found.x) for found in made["history"].data if found.mode == "markers") == 1002
 
 
 def test_best_so_far_never_falls_and_ignores_infeasible_trials() -> None:
@@ -179,6 +218,105 @@ def test_best_so_far_never_falls_and_ignores_infeasible_trials() -> None:
 def test_seconds_are_those_of_training_and_evaluation() -> None:
     found = trace(figures(record([at(0, 20, 1)]))["cost"], "selected")
     assert found.x == (12,)
+
+
+def spent(number: int, seconds: float) -> TrialResult:
+    """Return a trial whose training took this long."""
+    made = at(number, 20, 1)
+    (rung,) = made.rungs
+    return replace(made, rungs=(replace(rung, metrics={**rung.metrics, "cost/train_seconds": seconds}),))
+
+
+def test_the_area_of_a_mark_is_its_cost() -> None:
+    """The dearest has 22 pixels; a quarter of its cost has half of them, a hundredth the least, 7."""
+    sizes, unit = cost_sizes([spent(0, 100), spent(1, 25), spent(2, 1)])
+    assert sizes == {0: 22.0, 1: 11.0, 2: 7.0}
+    assert unit == "seconds of training"
+    assert cost_sizes([spent(0, 10), spent(1, 11)]) == (None, ""), "costs that are alike say nothing"
+    assert cost_sizes([spent(0, 10), spent(1, math.nan)]) == (None, "")
+
+
+def test_the_trade_off_shows_what_was_confirmed_and_the_named_choices() -> None:
+    """The search saw GOOD: gain 25, forgetting 3. Confirmed were gain (20 + 10) / 2 and forgetting 1."""
+    confirmed = {"count": 30.0, "clock": 30.0, "colour": 89.0, "shape": 79.0}
+    study = record([trial(0, [GOOD]), at(1, 10, 0)])
+    last = finalist("trial 0", confirmed, half=3)
+    found = replace(
+        select(study.trials, study.objective),
+        estimates={"trial 0": estimates(GOOD, half=2)},
+        finalist=last,
+        choices=(
+            Choice(name="cautious", candidate="trial 1", title="", sentence=""),
+            Choice(name="balanced", candidate="trial 0", title="", sentence=""),
+            Choice(name="bold", candidate="trial 0", title="", sentence=""),
+        ),
+    )
+    plot = trade_off(replace(study, finalists=(last,)), found)
+    assert plot is not None
+    star, sure, ring = (trace(plot.figure, n) for n in ("selected", "selected, confirmed", "named choice"))
+    assert (star.x, star.y, star.error_y.array, star.error_y.arrayminus) == ((3,), (25,), (2,), (2,))
+    assert (sure.x, sure.y, sure.error_x.array) == ((1,), (15,), (3,))
+    assert "score +14.0 [11.0, 17.0]" in sure.text[0]
+    assert dict(zip(zip(ring.x, ring.y, strict=True), ring.text, strict=True)) == {
+        (0, 10): "<b>\u2002cautious</b>",
+        (3, 25): "<b>\u2002balanced, bold</b>",
+    }
+    assert "score +22.0 [20.0, 24.0]" in star.text[0]
+    assert "trains 1 K parameters in 10s" in star.text[0]
+
+
+def test_the_timeline_begins_with_the_first_trial() -> None:
+    """Starts 100 and 130 s after an epoch, for 30 and 15 s; one that failed after 6; one without a start."""
+    trials = [
+        at(0, 20, 1, started=1000.0, seconds=30.0),
+        trial(1, [values(5, 1)], state=TrialState.PRUNED, started=1030.0, seconds=15.0),
+        trial(2, state=TrialState.FAILED, error="broke", started=1040.0, seconds=6.0),
+        at(3, 10, 1),
+    ]
+    figure = figures(record(trials))["timeline"]
+    bars = {bar.name: (bar.base, bar.x, bar.y) for bar in figure.data}
+    assert bars == {
+        "selected": ((0,), (30,), (0,)),
+        "pruned": ((30,), (15,), (1,)),
+        "failed": ((40,), (6,), (2,)),
+    }
+    assert figure.layout.xaxis.title.text == "seconds since the first trial's start"
+    assert "timeline" not in figures(record(trials[3:]))
+
+
+def searched(number: int, rank: int | None = None) -> TrialResult:
+    """Return a trial whose gain hangs on its learning rate alone: 1 to 40 points."""
+    adapters = {} if rank is None else {**LORA, "lora_rank": rank}
+    rate = 10 ** (-5 + number / 10)
+    return at(number, number, 1, learning_rate=rate, subset=("full", "gate_up")[number % 2], **adapters)
+
+
+def test_importance_finds_the_setting_that_decides() -> None:
+    study = record([searched(number) for number in range(40)])
+    figure = figures(study)["importance"]
+    shares = {name: dict(zip(bars.y, bars.x, strict=True)) for bars in figure.data for name in [bars.name]}
+    assert set(shares) == {"for a high score", "for a high gain", "for little forgetting"}
+    assert shares["for a high gain"]["learning rate"] > 0.9
+    assert sum(shares["for a high gain"].values()) == pytest.approx(1)
+
+
+def test_too_few_trials_for_importance_are_told() -> None:
+    few = record([searched(number) for number in range(FEWEST - 1)])
+    assert importance(few, select(few.trials, few.objective)) is None
+    assert too_few(few) == ("With 29 complete trials that can't be told from chance; it takes 30 at least.")
+    alike = record([at(number, number, 1, learning_rate=1e-4 * (1 + number)) for number in range(FEWEST)])
+    assert too_few(alike).startswith("Fewer than two settings")
+
+
+def test_an_absent_setting_is_no_value() -> None:
+    trials = [searched(number, rank=(4, 8)[number % 2] if number < 10 else None) for number in range(40)]
+    fields = varied(trials)
+    assert set(fields) == {"learning_rate", "subset", "method", "lora_rank"}
+    study = in_memory(trials)
+    assert study.trials[0].params["lora_rank"] == 4
+    assert "lora_rank" not in study.trials[20].params
+    # To be lowered: score and gain with their signs turned.
+    assert study.trials[20].values == [-19, -20, 1]
 
 
 def test_plots_without_data_are_left_out() -> None:
@@ -216,17 +354,32 @@ def test_the_colour_scale_is_the_page_at_no_change(mode: plot_theme.Mode) -> Non
 
 def test_labels_that_would_cover_each_other_are_thinned_out() -> None:
     """Gains of 29 and 30 lie within a twenty-fifth of the height; the selected recipe keeps its label."""
-    trials = [at(0, 29, 1, learning_rate=1e-4), at(1, 30, 1.5, learning_rate=2e-4), at(2, 10, 0)]
+    trials = [at(0, 29, 1, learning_rate=1e-4), at(1, 30, 1.2, learning_rate=2e-4), at(2, 10, 0)]
     figure = figures(record(trials))["trade_off"]
     labels = next(found for found in figure.data if found.mode == "text")
     assert [label.strip() for label in labels.text] == ["gate_up 2.0e-4", "gate_up 1.0e-3"]
 
 
 def test_small_changes_within_the_noise_stay_pale() -> None:
-    """With 100 samples the error of a change from 80 to 79 is the root of (1600 + 1659) / 99 = 32.9: 5.74."""
-    figure = figures(record([at(0, 20, 1)]))["held_out"]
-    assert figure.layout.coloraxis.cmax == pytest.approx(2 * math.sqrt(3259 / 99))
-    assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
+    """A change of 1 point: the scale ends at half its interval, 5.5, or at 3 where none is known."""
+    study = record([at(0, 20, 1)])
+    found = select(study.trials, study.objective)
+    assert held_out_changes(study, found).figure.layout.coloraxis.cmax == 3
+    known = replace(found, estimates={"trial 0": estimates(values(20, 1), half=5.5)})
+    axis = held_out_changes(study, known).figure.layout.coloraxis
+    assert (axis.cmin, axis.cmax) == (-5.5, 5.5)
+
+
+def test_what_is_surely_forgotten_is_bold() -> None:
+    """Half an interval of 2 points around -1 and -6."""
+    study = record([trial(0, [{"count": 40.0, "colour": 89.0, "shape": 74.0}])])
+    found = select(study.trials, study.objective)
+    known = replace(
+        found, estimates={"trial 0": estimates({"count": 40.0, "colour": 89.0, "shape": 74.0}, half=2)}
+    )
+    heat = held_out_changes(study, known).figure.data[0]
+    assert [list(row) for row in heat.text] == [["-1.0", "<b>-6.0</b>"]]
+    assert "80.0 to 74.0, -6.0 [-8.0, -4.0], n = 100" in heat.customdata[0][1]
 
 
 def test_long_names_are_broken_where_a_reader_would() -> None:
@@ -244,6 +397,6 @@ def test_a_label_without_room_on_the_left_stands_on_the_right() -> None:
     ]
     labels = next(t for t in figures(record(trials))["trade_off"].data if t.mode == "text")
     assert dict(zip(labels.text, labels.textposition, strict=True)) == {
-        " sa_proj+gate_up last:1/2 1.0e-3": "top right",
-        "sa_proj+gate_up 1.0e-3 ": "top left",
+        f"{GAP}sa_proj+gate_up last:1/2 1.0e-3": "top right",
+        f"sa_proj+gate_up 1.0e-3{GAP}": "top left",
     }

@@ -1,0 +1,44 @@
+"""How to run a study, or train its recipe, again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import yaml
+
+from search.selection import Selection
+from search.study_file import dump_study
+from search.study_record import StudyRecord
+
+
+def command(record: StudyRecord) -> str:
+    """Return the command that runs the resolved study again, beside the finished one."""
+    study = record.config.folder / "study.yaml"
+    return shlex.join(["recipe-search", "run", str(study), f"name={record.config.name}-again"])
+
+
+def repeatable(record: StudyRecord) -> str:
+    """Say what another run has in common with this one."""
+    text = f"The seed of the search and of every trial is {record.config.search.seed}. "
+    if record.config.resources.max_concurrent_trials == 1:
+        return text + "Trials ran one at a time, so the same study proposes the same recipes again."
+    return text + (
+        "A single trial can be repeated from its seed. A search whose trials run side by side may propose "
+        "other recipes the next time; with resources.max_concurrent_trials=1 it does not."
+    )
+
+
+def recipe_yaml(selection: Selection) -> str:
+    """Return the selected recipe as YAML; empty for "keep the base"."""
+    if selection.winner is None:
+        return ""
+    fields = selection.winner.recipe.to_dict()
+    if selection.point is not None:
+        fields = {"recipe": fields, "point": selection.point.point.to_dict()}
+    return yaml.safe_dump(fields, sort_keys=False)
+
+
+def study_yaml(record: StudyRecord) -> str:
+    """Return the study as it was resolved, without the user and password of any address in it."""
+    return re.sub(r"://[^/@\s]+@", "://***@", dump_study(record.config))
