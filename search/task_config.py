@@ -89,6 +89,9 @@ class AboutConfig(Section):
         {}, description="The data set's own name of a split -> its rows."
     )
     source_of_prompt: str | None = Field(None, description="Where the prompt comes from.")
+    source_of_limit: str | None = Field(
+        None, description="Where `decoding.max_new_tokens` comes from; null: where the prompt does."
+    )
     source_of_schema: str | None = Field(None, description="Where the columns are known from.")
     tried: str | None = Field(
         None, description="When the definition was last run against the real data; null: never."

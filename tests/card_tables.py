@@ -88,12 +88,20 @@ def _notes(cards: Mapping[str, TaskConfig]) -> str:
     for name, card in cards.items():
         about = _about(card)
         paper = f" ({about.paper})" if about.paper else ""
-        lines.append(f"- `{name}`: {about.title}{paper}. Prompt: {about.source_of_prompt}.")
+        lines.append(f"- `{name}`: {about.title}{paper}. {_sources(card)}")
         lines.append(f"  Columns: {about.source_of_schema}.")
         lines.extend(f"  {note}" for note in about.notes)
         if about.needs:
             lines.append(f"  **Needs** {about.needs}.")
     return "\n".join(lines)
+
+
+def _sources(card: TaskConfig) -> str:
+    about = _about(card)
+    limit = f"imit of {card.decoding.max_new_tokens} tokens"
+    if about.source_of_limit is None:
+        return f"Prompt, and l{limit}: {about.source_of_prompt}."
+    return f"Prompt: {about.source_of_prompt}. L{limit}: {about.source_of_limit}."
 
 
 def _about(card: TaskConfig) -> AboutConfig:

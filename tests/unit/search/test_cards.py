@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
-from card_schemas import ROWS, SCHEMAS, SIZE, write_mirror
+from card_schemas import ROWS, SCHEMAS, SIZE, picture, write_mirror
 from card_tables import PAGE, page_with_tables, read_cards
 from datasets import Dataset, Features, disable_progress_bars, enable_progress_bars
 
@@ -60,6 +62,35 @@ def test_a_card_says_what_is_known(name: str) -> None:
     assert used <= set(card.about.size)
     assert used <= set(SCHEMAS[name].files)
     assert SCHEMAS[name].repository == card.source
+
+
+def test_a_limit_is_that_of_the_harness_which_the_card_names() -> None:
+    """Tokens as the two harnesses' definitions have them, read on their pages."""
+    lmms_eval = {
+        "ai2d": 16,
+        "chart_qa": 16,
+        "doc_vqa": 32,
+        "info_vqa": 32,
+        "ocr_bench": 128,
+        "real_world_qa": 16,
+        "science_qa": 16,
+    }
+    lmm_cl = {
+        "count_bench": 16,
+        "cub200": 16,
+        "mm_star": 32,
+        "path_vqa": 64,
+        "pixmo_count": 16,
+        "seed_bench": 16,
+        "text_vqa": 64,
+        "time_clock": 32,
+    }
+    assert {name: card.decoding.max_new_tokens for name, card in CARDS.items()} == lmms_eval | lmm_cl
+    for name, card in CARDS.items():
+        assert card.about is not None
+        source = card.about.source_of_limit or card.about.source_of_prompt or ""
+        assert ("jessemelpolio/LMM_CL" in source) == (name in lmm_cl)
+        assert ("EvolvingLMMs-Lab/lmms-eval" in source) == (name in lmms_eval)
 
 
 @pytest.mark.parametrize(("name", "split"), SPLITS_OF)
@@ -120,6 +151,31 @@ def test_pixmo_count_without_its_images_says_what_to_do(tmp_path: Path) -> None:
     assert "<data.mirror>/allenai/pixmo-count; docs/cards.md says how" in reason
 
 
+def test_the_pages_way_to_pixmo_counts_images_makes_a_mirror(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As published the rows have no image, and of two in each split one can't be had any more."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    schema = SCHEMAS["pixmo_count"]
+    published = {column: kind for column, kind in schema.features.items() if column != "image"}
+    Path("pixmo-images").mkdir()
+    for number, file in enumerate(schema.files.values()):
+        rows = [{**schema.row, "image_sha256": f"{number}{there}"} for there in ("gone", "here")]
+        path = Path(schema.repository) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Dataset.from_list(rows, Features(published)).to_parquet(path)
+        Path("pixmo-images", f"{number}here").write_bytes(picture("pixmo_count", number)["bytes"])
+    (code,) = re.findall(r"^```python\n(.+?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    exec(code, {})
+    # A folder of the data set's name would come before the mirror's.
+    shutil.rmtree("allenai")
+    for split in SPLITS:
+        (sample,) = load("pixmo_count", split, tmp_path / "mirror")
+        assert (sample.prompt, sample.answer) == (schema.prompt, schema.answer)
+        assert [image_size(image) for image in sample.images] == [SIZE]
+
+
 def test_the_tables_of_cards_are_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == page_with_tables(page), "run: PYTHONPATH=.:tests python tests/card_tables.py"
@@ -127,7 +183,7 @@ def test_the_tables_of_cards_are_up_to_date() -> None:
 
 def test_the_pages_examples_are_valid() -> None:
     blocks = re.findall(r"^```yaml\n(.+?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in map(yaml.safe_load, blocks):
         assert {*block.get("targets", ()), *block.get("held_out", ())} <= set(CARDS)
         DataConfig.model_validate(block.get("data", {}))
