@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainables.files import write_atomically, written_atomically
 from trainables.manifest import Adapters, TrainableManifest
 from trainables.merging import merge_adapters, shapes_of
+from trainables.model import ModelError, model_fingerprint
 from trainables.peft_files import write_peft_files
 from trainables.safetensors_stream import Checkpoint, write_safetensors
 from trainables.slices import live_tensors
@@ -129,15 +130,17 @@ def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint
     write_atomically(folder / MANIFEST_FILE, (json.dumps(description, indent=1) + "\n").encode())
 
 
-def apply_delta(model: nn.Module, folder: Path) -> None:
+def apply_delta(model: nn.Module, folder: Path, *, any_base: bool = False) -> None:
     """Copy selected weights onto their base model, in place; adapters are merged into its weights.
 
     Args:
         model: The base model.
         folder: A study's `selected/`.
+        any_base: Whether the base may be another one than they were trained from. Otherwise the files that
+            the model was loaded from are compared with what was; a model of no files is taken as it is.
 
     Raises:
-        CheckpointError: A file is missing or damaged, or the tensors do not fit the model.
+        CheckpointError: A file is missing or damaged, the base is another one, or the tensors do not fit it.
     """
     try:
         description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
@@ -157,8 +160,35 @@ def apply_delta(model: nn.Module, folder: Path) -> None:
             raise CheckpointError(f"{folder / DELTA_FILE}: tensor {key!r} {tuple(tensor.shape)} does not fit")
     if missing := {tensor.key for tensor in manifest.tensors} - delta.keys():
         raise CheckpointError(f"{folder / DELTA_FILE}: tensor {min(missing)!r} is missing")
+    if not any_base:
+        check_base(folder, description, getattr(model, "name_or_path", ""))
     if manifest.adapters is not None:
         merge_adapters(model, manifest, delta)
         return
     for key, live in live_tensors(model, manifest.tensors).items():
         live.copy_(delta[key])
+
+
+def check_base(folder: Path, description: Mapping[str, Any], path: str) -> None:
+    """Check that selected weights were trained from a model.
+
+    Args:
+        folder: A study's `selected/`, for messages.
+        description: What its manifest says.
+        path: Hub id or folder of the model; with an empty one nothing is checked.
+
+    Raises:
+        CheckpointError: They were not, or the model's files can't be read to tell.
+    """
+    known = description["base_fingerprint"]
+    if not path or not known:
+        return
+    try:
+        found = model_fingerprint(path)
+    except ModelError as error:
+        raise CheckpointError(f"{folder}: whether the base is theirs can't be told: {error}") from None
+    if found != known:
+        raise CheckpointError(
+            f"{folder} was trained from another base than {path!r}: its fingerprint is {found[:12]}, "
+            f"not {known[:12]}"
+        )

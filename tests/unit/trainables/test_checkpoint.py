@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import llava
+from tiny_models import llava, save_llava
 from torch import Tensor, nn
 
 from trainables.checkpoint import (
@@ -21,6 +22,7 @@ from trainables.checkpoint import (
 )
 from trainables.files import write_atomically
 from trainables.manifest import build_manifest
+from trainables.model import load_model, model_fingerprint
 
 NAME = "model.language_model.layers.0.mlp.down_proj.weight"
 
@@ -97,13 +99,15 @@ def test_the_optimiser_can_be_dropped(tmp_path: Path, state: dict[str, Tensor]) 
     assert files(tmp_path) == ["step.safetensors"]
 
 
-def exported(tmp_path: Path, model: nn.Module, subset: str = "down") -> tuple[Path, dict[str, Tensor]]:
+def exported(
+    tmp_path: Path, model: nn.Module, subset: str = "down", *, base: str = "b4se"
+) -> tuple[Path, dict[str, Tensor]]:
     """Export random weights of a subset; return the folder and the weights."""
     manifest = build_manifest(model, subset)
     new = {p.name: torch.rand(p.shape) for p in manifest.parameters}
     path = tmp_path / "trial" / "step.safetensors"
     save_checkpoint(path, {"step": torch.tensor(1), **{f"parameter/{n}": t for n, t in new.items()}}, 1)
-    export_delta(path, manifest.to_dict(), "b4se", tmp_path / "selected")
+    export_delta(path, manifest.to_dict(), base, tmp_path / "selected")
     return tmp_path / "selected", new
 
 
@@ -147,6 +151,28 @@ def test_refuses_weights_of_another_model_and_leaves_it_as_it_was(tmp_path: Path
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
     with pytest.raises(CheckpointError, match="does not fit"):
         apply_delta(nn.Linear(2, 2), folder)
+
+
+def test_refuses_another_base_of_the_same_shapes_unless_told_otherwise(tmp_path: Path) -> None:
+    own, other = (save_llava(tmp_path / name, seed=seed) for name, seed in (("own", 0), ("other", 1)))
+    folder, new = exported(tmp_path, llava(), base=model_fingerprint(str(own)))
+    model = load_model(str(other), dtype=torch.float32)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        apply_delta(model, folder)
+    known, found = (model_fingerprint(str(path))[:12] for path in (own, other))
+    assert str(caught.value) == (
+        f"{folder} was trained from another base than '{other}': its fingerprint is {found}, not {known}"
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    for base, options in ((own, {}), (other, {"any_base": True})):
+        model = load_model(str(base), dtype=torch.float32)
+        apply_delta(model, folder, **options)
+        assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in new.items())
+    shutil.rmtree(own)
+    model.name_or_path = str(own)
+    with pytest.raises(CheckpointError, match=r"whether the base is theirs can't be told: model '.*own'"):
+        apply_delta(model, folder)
 
 
 def test_refuses_weights_that_lack_a_tensor_of_their_manifest(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_what_is_handed_over_scores_as_it_was_evaluated(
     assert written.checkpoint is not None
     assert written.manifest is not None
     assert not written.evaluations
-    export_delta(Path(written.checkpoint.path), written.manifest, "fingerprint", tmp_path / "selected")
+    export_delta(Path(written.checkpoint.path), written.manifest, "", tmp_path / "selected")
     other = Workbench(bench._setup)
     apply_delta(other.model, tmp_path / "selected")
     assert other.evaluator.evaluate()[0] == evaluated.evaluations

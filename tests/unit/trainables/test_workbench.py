@@ -30,6 +30,7 @@ from trainables.generation import generated_answers
 from trainables.jobs import EvaluateJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.metrics import EXACT_MATCH, MetricSpec
+from trainables.model import model_fingerprint
 from trainables.workbench import Workbench
 
 
@@ -237,7 +238,9 @@ def test_selected_weights_reproduce_the_reported_scores(
     first = next(iter(used.run(train_job(tmp_path / "twin", subset, rungs=(3, 7), **fields))))
     assert report.checkpoint is not None
     assert first.manifest is not None
-    export_delta(Path(report.checkpoint.path), first.manifest, "base", tmp_path / "selected")
+    export_delta(
+        Path(report.checkpoint.path), first.manifest, model_fingerprint(str(base)), tmp_path / "selected"
+    )
 
     bench = Workbench(prepared)
     untuned, base_log_probs = bench.evaluator.evaluate()
