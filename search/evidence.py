@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from search.objective import Score
 from search.results import Rung
 from trainables.evaluation import Evaluation
+
+Measure = Literal["score", "target_gain", "held_out_forgetting", "worst_forgetting"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,35 @@ class Estimates:
     worst_forgetting: Estimate
     score: Estimate
     changes: Mapping[str, Estimate]
+
+    def of(self, measure: Measure) -> Estimate:
+        """Return one of the measures."""
+        estimate: Estimate = getattr(self, measure)
+        return estimate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What the scores of each sample tell of the candidates; nothing where they are not known.
+
+    Attributes:
+        estimates: Key of a candidate -> what it is worth, with intervals.
+        difference: By how much a measure of one candidate exceeds another's, on the same resamples, with the
+            interval of some confidence; asked only for keys in `estimates`.
+    """
+
+    estimates: Mapping[str, Estimates] = field(default_factory=dict)
+    difference: Callable[[str, str, Measure, float], Estimate] | None = None
+
+    def tied(self, one: str, other: str, measure: Measure, confidence: float) -> bool:
+        """Return whether the interval of two candidates' difference holds 0; False where it is not known."""
+        if self.difference is None or one not in self.estimates or other not in self.estimates:
+            return False
+        found = self.difference(one, other, measure, confidence)
+        return found.low <= 0 <= found.high
+
+
+NO_EVIDENCE: Final = Evidence()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
