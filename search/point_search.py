@@ -13,11 +13,11 @@ from typing import Any
 
 from search.candidates import EVALUATIONS_FILE
 from search.leased_jobs import run_jobs
-from search.objective import Objective, Score, score_metrics
+from search.objective import Score, score_metrics
 from search.point_progress import PointProgress
 from search.points_config import PointsConfig
 from search.results import PointResult, Rung, TrialResult, TrialState
-from search.selection import Selection, select
+from search.selection import Selection
 from search.stored_results import write_point
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
@@ -90,7 +90,7 @@ def plan_points(
 
 
 def with_points(run: StudyRun, record: StudyRecord) -> StudyRecord:
-    """Evaluate what is made of the best trials' weights, and write those of the selected point.
+    """Evaluate what is made of the best trials' weights.
 
     Args:
         run: The study, with its pool.
@@ -114,9 +114,7 @@ def with_points(run: StudyRun, record: StudyRecord) -> StudyRecord:
             write_point(run.folder.root, result)
             run.tracker.log_point(result)
             progress.point_ended(result)
-    points = search.with_selected_weights(results)
-    for result in points:
-        write_point(run.folder.root, result)
+    points = tuple(sorted(results, key=lambda result: result.number))
     return replace(record, points=points, points_seconds=time.monotonic() - began)
 
 
@@ -129,7 +127,6 @@ def point_search(run: StudyRun, record: StudyRecord) -> PointSearch:
         trials=record.trials,
         trial_folders=run.folder.trials,
         folder=run.folder.points,
-        objective=record.objective,
         metrics=partial(score_metrics, objective=record.objective),
     )
 
@@ -157,7 +154,6 @@ class PointSearch:
         trials: The study's trials.
         trial_folders: The folder under which each trial has its own.
         folder: The folder under which each point gets its own.
-        objective: What the study maximises.
         metrics: Turns evaluations into the metrics of the objective.
     """
 
@@ -167,7 +163,6 @@ class PointSearch:
     trials: Sequence[TrialResult]
     trial_folders: Path
     folder: Path
-    objective: Objective
     metrics: Callable[[Mapping[str, Evaluation]], dict[str, float]]
 
     def evaluate(self, plan: Sequence[PlannedPoint]) -> Iterator[PointResult]:
@@ -181,15 +176,6 @@ class PointSearch:
                 open_points[planned.number] = self.job(planned.point)
         for number, report in run_jobs(self.pool, open_points, at_a_time=self.at_a_time):
             yield self._evaluated(by_number[number], report)
-
-    def with_selected_weights(self, results: Sequence[PointResult]) -> tuple[PointResult, ...]:
-        """Return the points, the selected one's weights being written; one that can't be is no point."""
-        points = {result.number: result for result in results}
-        while True:
-            found = select(self.trials, self.objective, tuple(points.values())).point
-            if found is None or found.measured.weights is not None:
-                return tuple(points[number] for number in sorted(points))
-            points[found.number] = self._written(found)
 
     def job(self, point: Point) -> tuple[GroupShape, PointJob]:
         """Return a point's job, and the largest of the shapes that trained its members."""
@@ -216,7 +202,8 @@ class PointSearch:
         assert selection.point is not None
         return read_evaluations(self.folder / str(selection.point.number) / EVALUATIONS_FILE)
 
-    def _written(self, result: PointResult) -> PointResult:
+    def written(self, result: PointResult) -> PointResult:
+        """Return a point with its weights written; one whose weights can't be written has failed."""
         folder = self.folder / str(result.number)
         shape, job = self.job(result.point)
         job = replace(job, write_to=str(folder / _WEIGHTS_FILE))

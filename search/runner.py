@@ -23,7 +23,9 @@ from search.prediction_jobs import with_predictions
 from search.preparation import Prepared, place_study, with_evaluation_that_fits
 from search.report import render_report
 from search.results import TrialState
-from search.selection import Selection, select
+from search.retention import with_kept_weights
+from search.selecting import with_selection
+from search.selection import Selection
 from search.stored_study import objective_of, write_base, write_facts
 from search.study_failed import StudyFailed
 from search.study_file import dump_study
@@ -163,8 +165,9 @@ def _search(
             first = record.trials[0].error if record.trials else "no trial was started"
             raise StudyFailed(f"every trial failed; the first one: {first}")
         record = with_points(run, record)
-        selection = select(record.trials, record.objective, record.points)
+        record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
+        record = with_kept_weights(record, selection, folder)
     finally:
         ray.get(pool.close.remote())
     return replace(record, finished=True), selection

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from search.choices import Choice
-from search.evidence import Estimates, Finalist
-from search.labels import approach_label
+from search import reasons
+from search.candidates import Candidate, candidates
+from search.choices import Choice, offered_choices
+from search.contenders import confirmed, contenders
+from search.evidence import NO_EVIDENCE, Estimates, Evidence, Finalist, FinalistRun
 from search.objective import Objective
-from search.results import PointResult, Rung, TrialResult, TrialState
-from search.wording import counted
-from spaces.points import Identity, Interpolation, Point, Pruning, Soup
+from search.results import PointResult, Rung, TrialResult
+from search.rule import Contender, Ruling, rule_on, worst_case
+from search.selection_config import SelectionConfig
+from spaces.points import Identity, Point
+
+_RULE: Final = SelectionConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,123 +68,99 @@ class Selection:
 
     @property
     def rung(self) -> Rung | None:
-        """What was measured of the selected trial or point; None for "keep the base"."""
+        """What was measured of the selected trial or point on the search split; None for "keep the base"."""
         if self.point is not None:
             return self.point.rung
         return self.winner.last if self.winner else None
 
+    @property
+    def key(self) -> str | None:
+        """The selected candidate's key; None for "keep the base"."""
+        return None if self.winner is None else Candidate(trial=self.winner, made=self.point).key
+
+    @property
+    def run(self) -> FinalistRun | None:
+        """The winner's run on a new seed whose weights are handed over; None if it was not trained again.
+
+        It is the one with the highest score on the search split: what the confirm split says stays unbiased.
+        """
+        runs = [run for run in self.finalist.runs if run.rung is not None] if self.finalist else []
+        return max(runs, key=lambda run: run.rung.score.score if run.rung else 0.0, default=None)
+
 
 def select(
-    trials: Sequence[TrialResult], objective: Objective, points: Sequence[PointResult] = ()
+    trials: Sequence[TrialResult],
+    objective: Objective,
+    points: Sequence[PointResult] = (),
+    *,
+    rule: SelectionConfig = _RULE,
+    evidence: Evidence = NO_EVIDENCE,
+    finalists: Sequence[Finalist] = (),
+    confirmation: Evidence = NO_EVIDENCE,
+    choice: str | None = None,
 ) -> Selection:
-    """Select the feasible complete trial or point with the highest score, if it beats doing nothing.
+    """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.rule`.
 
-    The base scores 0 by definition. A tie goes to less forgetting, then to fewer trained parameters, then
-    to a trial before a point, then to what was started first. A pruned trial is never selected: it was not
-    trained to its end.
-    """
-
-    def feasible(rung: Rung) -> bool:
-        return objective.violation(rung.score.held_out_forgetting) <= 0
-
-    finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    ranking = sorted((trial for trial in finished if feasible(trial.last)), key=_order)
-    infeasible = [trial for trial in finished if not feasible(trial.last)]
-    infeasible.sort(key=lambda trial: trial.last.score.held_out_forgetting)
-    measured = [point for point in points if point.rung is not None]
-    ranked = sorted((point for point in measured if feasible(point.measured)), key=_order)
-    best = _first(ranking, ranked)
-    first = best if best is not None and _rung(best).score.score > 0 else None
-    point = first if isinstance(first, PointResult) else None
-    winner = first.trial if isinstance(first, PointResult) else first
-    if winner is not None:
-        reason = _win(winner, point, len(ranking), len(ranked))
-    elif best is not None:
-        reason = _nothing_gained(best, len(ranking), len(ranked))
-    elif finished:
-        reason = _all_infeasible(infeasible, measured, objective)
-    else:
-        reason = "keep the base: no trial finished"
-    return Selection(
-        winner=winner,
-        point=point,
-        ranking=tuple(ranking),
-        infeasible=tuple(infeasible),
-        points=tuple(ranked),
-        reason=reason,
-    )
-
-
-def done_to(point: Point, *, whose: str) -> str:
-    """Say in words what a point is: `trial 3, interpolated with the base at alpha 0.9`.
+    Where finalists keep the bound, the rule chooses among them, by what the confirm split says. A pruned
+    trial is never selected: it was not trained to its end.
 
     Args:
-        point: The point.
-        whose: What its trial is called.
+        trials: The trials.
+        objective: What is maximised, and the bound on forgetting.
+        points: What was made of their weights.
+        rule: How one is chosen.
+        evidence: What the candidates are worth on the search split; without it values count as they are.
+        finalists: What was trained again.
+        confirmation: What these are worth on the confirm split.
+        choice: Name of the choice to take instead; see `search.choices`.
+
+    Raises:
+        ValueError: There is no such choice.
     """
-    match point.transform:
-        case Identity():
-            return f"{whose}, as it was after {counted(point.step, 'step')}"
-        case Interpolation(alpha):
-            return f"{whose}, interpolated with the base at alpha {alpha:g}"
-        case Pruning(keep):
-            return f"{whose}, with {100 * keep:g} % of each tensor's changes kept"
-        case Soup(members):
-            *numbers, last = (str(member.trial) for member in members)
-            return f"the mean of trials {', '.join(numbers)} and {last}" if numbers else f"trial {last}"
+    found = candidates(trials, points)
+    by_key = {each.key: each for each in found}
+    everyone = contenders(found, trials, evidence)
 
+    def keeps(contender: Contender) -> bool:
+        return objective.violation(worst_case(contender, strict=rule.strict)) <= 0
 
-def _rung(candidate: TrialResult | PointResult) -> Rung:
-    return candidate.measured if isinstance(candidate, PointResult) else candidate.last
-
-
-def _order(candidate: TrialResult | PointResult) -> tuple[float, float, float, bool, int]:
-    rung = _rung(candidate)
-    return (
-        -rung.score.score,
-        rung.score.held_out_forgetting,
-        rung.metrics["cost/trainable_parameters"],
-        isinstance(candidate, PointResult),
-        candidate.number,
+    feasible = {key: each for key, each in everyone.items() if keeps(each)}
+    finals = [each for each in confirmed(everyone, confirmation) if each.key in feasible and keeps(each)]
+    choices = offered_choices(feasible, by_key, objective)
+    if choice is not None:
+        taken = next((each for each in choices if each.name == choice), None)
+        if taken is None:
+            raise ValueError(reasons.no_such_choice(choice, choices))
+        ruling = Ruling(first=everyone[taken.candidate])
+    elif finals:
+        ruling = rule_on(finals, rule, confirmation)
+    else:
+        ruling = rule_on(list(feasible.values()), rule, evidence)
+    first = by_key[ruling.first.key] if ruling.first is not None else None
+    finalist = next((each for each in finalists if first is not None and each.candidate == first.key), None)
+    if finalist is not None:
+        finalist = replace(finalist, estimates=confirmation.estimates.get(finalist.candidate))
+    ranked = sorted(feasible.values(), key=lambda each: each.order("score"))
+    out = [each for key, each in everyone.items() if key not in feasible]
+    out.sort(key=lambda each: (worst_case(each, strict=rule.strict), each.number))
+    case = reasons.Case(
+        candidates=by_key,
+        everyone=everyone,
+        feasible=feasible,
+        finals=finals,
+        objective=objective,
+        rule=rule,
+        ruling=ruling,
     )
-
-
-def _first(ranking: Sequence[TrialResult], points: Sequence[PointResult]) -> TrialResult | PointResult | None:
-    firsts: list[TrialResult | PointResult] = [*ranking[:1], *points[:1]]
-    return min(firsts, key=_order, default=None)
-
-
-def _tried(trials: int, points: int, kind: str) -> str:
-    text = f"{trials} {kind} trials"
-    # "Points" alone are also what a score is counted in.
-    return f"{text} and {counted(points, 'point')} made from their weights" if points else text
-
-
-def _win(winner: TrialResult, point: PointResult | None, trials: int, points: int) -> str:
-    recipe, rung = winner.recipe, point.measured if point else winner.last
-    trial = f"trial {winner.number} ({approach_label(recipe)} at learning rate {recipe.learning_rate:.2g})"
-    who = done_to(point.point, whose=trial) if point else trial
-    comma = "," if point and not isinstance(point.point.transform, Soup) else ""
-    return (
-        f"{who}{comma} has the highest score of {_tried(trials, points, 'feasible complete')}: "
-        f"{rung.score.score:+.1f} points, a gain of {rung.score.target_gain:+.1f} for "
-        f"{rung.score.held_out_forgetting:+.1f} of forgetting"
-    )
-
-
-def _nothing_gained(best: TrialResult | PointResult, trials: int, points: int) -> str:
-    return (
-        f"keep the base: the best of {_tried(trials, points, 'feasible complete')} scores "
-        f"{_rung(best).score.score:+.1f} points, and doing nothing scores 0"
-    )
-
-
-def _all_infeasible(
-    trials: Sequence[TrialResult], points: Sequence[PointResult], objective: Objective
-) -> str:
-    rungs = [*(trial.last for trial in trials), *(point.measured for point in points)]
-    nearest = min(rung.score.held_out_forgetting for rung in rungs)
-    return (
-        f"keep the base: all {_tried(len(trials), len(points), 'complete')} forget more than the allowed "
-        f"{objective.max_forgetting:g} points; the nearest forgets {nearest:.1f}"
+    return Selection(
+        winner=first.trial if first is not None else None,
+        point=first.made if first is not None else None,
+        ranking=tuple(by_key[each.key].trial for each in ranked if not each.made),
+        infeasible=tuple(by_key[each.key].trial for each in out if not each.made),
+        points=tuple(made for each in ranked if (made := by_key[each.key].made) is not None),
+        reason=reasons.taken(case, choice) if choice is not None else reasons.reason(case),
+        estimates=evidence.estimates,
+        tied=tuple(each.key for each in ruling.tied),
+        finalist=finalist,
+        choices=choices,
     )

@@ -29,6 +29,10 @@ class SelectionConfig(Section):
     confidence: Annotated[Number, Field(gt=0.5, lt=1)] = Field(
         0.95, description="Share of a bootstrap distribution that an interval covers."
     )
+    tie_confidence: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.68,
+        description="The same for the paired difference of two recipes, which are tied where it holds 0.",
+    )
     replicates: Annotated[int, Field(ge=200)] = Field(2000, description="Resamples of the bootstrap.")
     keep_weights: KeptWeights = Field(
         "pareto",

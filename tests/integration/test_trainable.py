@@ -171,7 +171,6 @@ def searched(pool: Any, folder: Path, trial: TrialResult, objective: Objective) 
         trials=(trial,),
         trial_folders=folder / "trials",
         folder=folder / "points",
-        objective=objective,
         metrics=partial(score_metrics, objective=objective),
     )
 
@@ -205,14 +204,9 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     assert found[4].measured is trial.rungs[0]
     assert_idle(pool)
 
-    # The selected one's weights, and no others, are written; what can't be written is no point.
-    best = {number: found[number] for number in (1, 2)}
-    (path,) = [
-        result.measured.weights
-        for result in search.with_selected_weights(list(best.values()))
-        if result.measured.weights is not None
-    ]
-    chosen = best[int(Path(path).parent.name)]
+    # A point's weights are written when they are asked for; what can't be written is no point.
+    chosen = search.written(found[1])
+    path = chosen.measured.weights or ""
     export_delta(
         Path(path), json.loads((Path(path).parent / "manifest.json").read_text()), "", tmp_path / "out"
     )
@@ -221,9 +215,9 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     evaluations, _ = bench.evaluator.evaluate()
     assert {name: each.value for name, each in evaluations.items()} == chosen.measured.values
     Path(trial.last.weights or "").unlink()
-    results_now = search.with_selected_weights(list(best.values()))
-    assert all(result.rung is None for result in results_now)
-    assert all("is missing" in str(result.error) for result in results_now)
+    lost = search.written(found[2])
+    assert lost.rung is None
+    assert "is missing" in str(lost.error)
     assert_idle(pool)
 
 

@@ -100,7 +100,6 @@ def search(folder: Path) -> PointSearch:
         trials=TRIALS,
         trial_folders=folder / "trials",
         folder=folder / "points",
-        objective=goal,
         metrics=lambda evaluations: score_metrics(evaluations, objective=goal),
     )
 

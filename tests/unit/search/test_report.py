@@ -232,7 +232,8 @@ def test_keeping_the_base_is_a_verdict(trials: list[TrialResult], finding: str) 
 def test_all_infeasible_is_said() -> None:
     study = config(max_forgetting=1.5)
     text = text_of(record([trial(0, [GOOD], study=study)], study=study))
-    assert "all 1 complete trials forget more than the allowed 1.5 points; the nearest forgets 3.0" in text
+    assert "all 1 complete trial forget more than the allowed 1.5 points; the nearest, " in text
+    assert ", forgets 3.0, 1.5 too much" in text
     assert "A recipe that forgets more than 1.5 points is infeasible." in text
     assert "the best recipe tried (trial 0)" in text
 

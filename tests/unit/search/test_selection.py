@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search.naming import done_to
 from search.objective import Objective, Score
 from search.results import PointResult, Rung, TrialResult, TrialState
-from search.selection import Selection, done_to, select
+from search.selection import Selection, select
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from spaces.recipe import Recipe
 
@@ -118,8 +119,8 @@ class TestPoints:
         assert numbers(verdict.ranking) == [1, 0]
         assert verdict.reason == (
             "trial 0 (gate_up at learning rate 0.00015), interpolated with the base at alpha 0.5, has the "
-            "highest score of 2 feasible complete trials and 2 points made from their weights: +6.0 points, "
-            "a gain of +7.0 for +1.0 of forgetting"
+            "highest score of 2 feasible complete trials and 2 variants made from their weights: "
+            "+6.0 points, a gain of +7.0 for +1.0 of forgetting"
         )
 
     def test_a_trial_wins_a_tie(self) -> None:
@@ -151,15 +152,16 @@ class TestPoints:
     def test_the_base_is_kept_where_none_of_them_beats_it(self) -> None:
         one = trial(0, -3.0)
         assert with_points([one], point(one, -1.0)).reason == (
-            "keep the base: the best of 1 feasible complete trials and 1 point made from their weights "
+            "keep the base: the best of 1 feasible complete trial and 1 variant made from their weights "
             "scores -1.0 points, and doing nothing scores 0"
         )
 
     def test_the_nearest_of_all_that_forget_too_much_is_told(self) -> None:
         one = trial(0, 9.0, forgetting=9.0)
         assert with_points([one], point(one, 5.0, forgetting=4.0), max_forgetting=3.0).reason == (
-            "keep the base: all 1 complete trials and 1 point made from their weights forget more than the "
-            "allowed 3 points; the nearest forgets 4.0"
+            "keep the base: all 1 complete trial and 1 variant made from their weights forget more than the "
+            "allowed 3 points; the nearest, trial 0 (gate_up at learning rate 0.00015), interpolated with "
+            "the base at alpha 0.5, forgets 4.0, 1.0 too much"
         )
 
     @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ class TestConstraint:
         assert verdict.keep_base
         assert verdict.reason == (
             "keep the base: all 3 complete trials forget more than the allowed 2 points; "
-            "the nearest forgets 8.0"
+            "the nearest, trial 1 (gate_up at learning rate 0.00015), forgets 8.0, 6.0 too much"
         )
 
     def test_without_a_bound_all_are_feasible(self) -> None:

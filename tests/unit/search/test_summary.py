@@ -63,7 +63,7 @@ def test_shows_the_selected_recipe_and_where_to_look(tmp_path: Path, monkeypatch
 def test_keeping_the_base_names_no_weights() -> None:
     text = shown(trial(0, [{"colour": 50.0}]))
     assert "keep the base" in text
-    assert "Keep the base: the best of 1 feasible complete trials" in " ".join(text.split()).replace("│ ", "")
+    assert "Keep the base: the best of 1 feasible complete trial" in " ".join(text.split()).replace("│ ", "")
     assert "weights" not in text
     assert "/elsewhere/runs/made/recipe.yaml" in text
 

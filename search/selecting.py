@@ -1,0 +1,26 @@
+"""The last decision of a running study: what is selected, with its weights written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from search.point_search import point_search
+from search.selection import Selection
+from search.stored_results import write_point
+from search.study_record import StudyRecord
+from search.study_run import StudyRun
+from search.conclusion import conclude
+
+
+def with_selection(run: StudyRun, record: StudyRecord) -> tuple[StudyRecord, Selection]:
+    """Select, and write the weights of a selected point; one that can't be written is no point."""
+    search = point_search(run, record)
+    while True:
+        selection = conclude(record, run.folder.root)
+        point = selection.point
+        if point is None or selection.run is not None or point.measured.weights is not None:
+            return record, selection
+        written = search.written(point)
+        write_point(run.folder.root, written)
+        points = tuple(written if each.number == point.number else each for each in record.points)
+        record = replace(record, points=points)
