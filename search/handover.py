@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from search.selection import Selection
 from search.study_file import dump_study
 from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
+from search.user_input import read_mapping
 from spaces.points import Soup
 from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
@@ -25,17 +28,56 @@ from trainables.files import write_atomically
 def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
     """Write all but the report: the study, trials, predictions, the recipe and the selected weights."""
     write_atomically(folder.study, dump_study(record.config).encode())
-    write_atomically(folder.trials_table, trials_csv(record.trials).encode())
-    if record.points:
-        write_atomically(folder.points_table, points_csv(record.points).encode())
+    write_tables(folder, record)
     for model, evaluations in record.predictions.models.items():
         write_predictions(folder.predictions / f"{model}.parquet", record.tasks, evaluations)
     write_recipe(folder, record, selection)
     if selection.rung is not None:
-        assert selection.rung.weights is not None
-        weights = Path(selection.rung.weights)
-        manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
-        export_delta(weights, manifest, record.model_fingerprint, folder.selected)
+        write_weights(folder, record, selection)
+
+
+def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Selection:
+    """Write the recipe and the selected weights of a study that has run, by another rule than before maybe.
+
+    Returns:
+        The selection, with a note on what there is no longer.
+    """
+    before = read_mapping(folder.recipe, "recipe").get("point") if folder.recipe.is_file() else None
+    made = None if selection.made is None else selection.made.to_dict()
+    notes = list(selection.notes)
+    if before != made or not folder.selected.is_dir():
+        # What lies there is of another recipe.
+        (folder.predictions / "selected.parquet").unlink(missing_ok=True)
+        shutil.rmtree(folder.selected, ignore_errors=True)
+        if _weights(selection) is not None:
+            write_weights(folder, record, selection)
+        elif selection.winner is not None:
+            notes.append(
+                "The weights of this recipe were not kept (selection.keep_weights), so there is no "
+                f"{folder.selected.name}/: train it again."
+            )
+    write_recipe(folder, record, selection)
+    return replace(selection, notes=tuple(notes))
+
+
+def write_tables(folder: StudyFolder, record: StudyRecord) -> None:
+    """Write the tables of trials and points."""
+    write_atomically(folder.trials_table, trials_csv(record.trials).encode())
+    if record.points:
+        write_atomically(folder.points_table, points_csv(record.points).encode())
+
+
+def write_weights(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
+    """Write the selected weights."""
+    weights = _weights(selection)
+    assert weights is not None
+    manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
+    export_delta(weights, manifest, record.model_fingerprint, folder.selected)
+
+
+def _weights(selection: Selection) -> Path | None:
+    rung = selection.rung if selection.run is None else selection.run.rung
+    return None if rung is None or rung.weights is None else Path(rung.weights)
 
 
 def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:

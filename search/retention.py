@@ -94,7 +94,8 @@ def _feasible(found: Iterable[Candidate], selection: Selection) -> Iterator[Cand
 
 
 def _without_lost(trial: TrialResult) -> TrialResult:
-    return replace(trial, rungs=tuple(_rung_without_lost(rung) for rung in trial.rungs))
+    rungs = tuple(_rung_without_lost(rung) for rung in trial.rungs)
+    return trial if rungs == trial.rungs else replace(trial, rungs=rungs)
 
 
 def _point_without_lost(point: PointResult, trials: Mapping[int, TrialResult]) -> PointResult:

@@ -17,11 +17,10 @@ from search.data_findings import bad_csv, data_lines, data_tags
 from search.encoding import encode_once, for_workers
 from search.handover import write_results
 from search.placement import Placement
-from search.plots import study_plots
 from search.point_search import with_points
 from search.prediction_jobs import with_predictions
 from search.preparation import Prepared, place_study, with_evaluation_that_fits
-from search.report import render_report
+from search.report_files import write_report
 from search.results import TrialState
 from search.retention import with_kept_weights
 from search.selecting import with_selection
@@ -104,9 +103,7 @@ def _run_recorded(
         try:
             record, selection = _search(prepared, folder, tracker, console, placement, made_with, grows=grows)
             write_results(folder, record, selection)
-            write_atomically(folder.report, render_report(record, selection).encode())
-            for plot in study_plots(record, selection):
-                write_atomically(folder.plots / f"{plot.name}.json", plot.figure.to_json().encode())
+            write_report(folder, record, selection)
             write_facts(folder, record)
             _log_results(tracker, folder, selection)
             succeeded = True

@@ -38,7 +38,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
         raise InputError(f"{path}: no such study file" + (f"; {near}" if near.startswith("did") else ""))
     content = read_mapping(path, "study file")
     for override in overrides:
-        _apply_override(content, override)
+        apply_override(content, override)
     config = parse_study(content, str(path))
     try:
         return with_definitions(resolve_paths(config, path.parent))
@@ -111,7 +111,12 @@ def plain_values(config: StudyConfig) -> dict[str, Any]:
     return values
 
 
-def _apply_override(content: dict[str, Any], override: str) -> None:
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Put a setting such as `search.trials=8` into a study's plain values, in place.
+
+    Raises:
+        InputError: It is no setting.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"override {override!r}: expected key=value, such as search.trials=8")

@@ -42,6 +42,11 @@ class StudyFolder:
         return self.root / "recipe.yaml"
 
     @property
+    def rule(self) -> Path:
+        """The rule that `select` applied, where it is not the study's own."""
+        return self.root / "rule.yaml"
+
+    @property
     def report(self) -> Path:
         """The page for a person."""
         return self.root / "report.html"

@@ -22,6 +22,13 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
 
 
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Take the folder of a study that has run."""
+    parser.add_argument(
+        "folder", type=Path, metavar="STUDY", help="the study's folder, such as runs/quickstart"
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Take settings that replace the study file's."""
     parser.add_argument(

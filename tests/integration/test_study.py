@@ -86,6 +86,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
         "evaluation": {"batch_size": 4, "drift_samples": 3},
         "search": {"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
         "points": {"top": 1, "alpha": [0.0, 0.5], "soup": None, "earlier_rungs": True},
+        "selection": {"keep_weights": "all"},
         "resources": {"max_concurrent_trials": 1},
         "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "tests"},
         "output": str(folder / "runs"),
@@ -279,6 +280,7 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
             "objective.max_forgetting=-1000",
             "points.earlier_rungs=false",
             "evaluation.rung_samples=4",
+            "selection.keep_weights=selected",
         ]
     )
     assert status == 0
@@ -290,6 +292,7 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
     assert document["recipe"] is None
     assert document["trials"]["FAILED"] == 0
     assert not (home / "runs" / "second" / "selected").exists()
+    assert not list((home / "runs" / "second" / "trials").rglob("*.safetensors"))
     assert (home / "runs" / "second" / "report.html").is_file()
     # The base's answers are as they were; there is nothing selected to ask.
     first, again = (home / "runs" / name / "predictions" for name in ("made", "second"))

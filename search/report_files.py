@@ -1,0 +1,17 @@
+"""The report as files: the page, and its plots for use elsewhere."""
+
+from __future__ import annotations
+
+from search.plots import study_plots
+from search.report import render_report
+from search.selection import Selection
+from search.study_folder import StudyFolder
+from search.study_record import StudyRecord
+from trainables.files import write_atomically
+
+
+def write_report(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
+    """Write a study's page and its plots as plotly JSON."""
+    write_atomically(folder.report, render_report(record, selection).encode())
+    for plot in study_plots(record, selection):
+        write_atomically(folder.plots / f"{plot.name}.json", plot.figure.to_json().encode())

@@ -1,0 +1,169 @@
+"""Re-selection: another rule for a study that has run, without training anything again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search.candidates import candidates
+from search.choices import NAMES
+from search.evidence import Finalist
+from search.handover import write_tables, write_verdict
+from search.objective import Score
+from search.report_files import write_report
+from search.results import Rung
+from search.selection import Selection
+from search.stored_study import objective_of, read_study
+from search.study_file import apply_override, parse_study
+from search.study_folder import StudyFolder
+from search.study_record import StudyRecord
+from search.user_input import InputError, read_mapping
+from search.verdict import conclude
+from spaces.nearest import did_you_mean
+from trainables.files import write_atomically
+
+_SECTIONS = ("objective", "selection")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reselected:
+    """What a study's folder says now.
+
+    Attributes:
+        record: What was measured, by the rule that holds now.
+        selection: The verdict.
+        folder: The study's folder.
+    """
+
+    record: StudyRecord
+    selection: Selection
+    folder: StudyFolder
+
+
+def reselect(root: Path, overrides: Sequence[str], choice: str | None) -> Reselected:
+    """Select by another rule, and write recipe, selected weights and report anew.
+
+    Without any change it is the study's own rule that holds again.
+
+    Args:
+        root: The study's folder.
+        overrides: Settings of `objective` and `selection`, such as `objective.max_forgetting=3`.
+        choice: Name of the choice to take; None follows the rule.
+
+    Raises:
+        InputError: The folder, a file in it or a setting is wrong, or nothing can be selected from.
+    """
+    for override in overrides:
+        section = override.partition("=")[0].partition(".")[0]
+        if section not in _SECTIONS:
+            raise InputError(
+                f"override {override!r}: what has run can't be changed, only {' and '.join(_SECTIONS)}"
+            )
+    if choice is not None and choice not in NAMES:
+        raise InputError(f"unknown choice {choice!r}: {did_you_mean(choice, NAMES)}")
+    done = _concluded(root, {"overrides": list(overrides), "choice": choice})
+    folder, rule = done.folder, {"overrides": list(overrides), "choice": choice}
+    if overrides or choice is not None:
+        write_atomically(folder.rule, yaml.safe_dump(rule, sort_keys=False).encode())
+    else:
+        folder.rule.unlink(missing_ok=True)
+    selection = write_verdict(folder, done.record, done.selection)
+    write_report(folder, done.record, selection)
+    return replace(done, selection=selection)
+
+
+def rewrite_report(root: Path) -> Reselected:
+    """Write the tables and the report of a study anew, by the rule that holds.
+
+    Raises:
+        InputError: The folder or a file in it is wrong, or nothing has ended yet.
+    """
+    done = _concluded(root, _stored_rule(StudyFolder(root)))
+    write_tables(done.folder, done.record)
+    write_report(done.folder, done.record, done.selection)
+    return done
+
+
+def with_rule(record: StudyRecord, root: Path, overrides: Sequence[str]) -> StudyRecord:
+    """Return a study's record with other settings of `objective` and `selection`, and scored by these.
+
+    Raises:
+        InputError: A setting is wrong.
+    """
+    if not overrides:
+        return record
+    content = read_mapping(StudyFolder(root).study, "study file")
+    for override in overrides:
+        apply_override(content, override)
+    changed = parse_study(content, str(StudyFolder(root).study))
+    config = record.config.model_copy(update={"objective": changed.objective, "selection": changed.selection})
+    objective = objective_of(config, record.base)
+    weight = objective.forgetting_weight
+    trials = {
+        trial.number: replace(trial, rungs=tuple(_weighed(rung, weight) for rung in trial.rungs))
+        for trial in record.trials
+    }
+    points = (
+        replace(
+            point,
+            trial=trials[point.trial.number],
+            rung=None if point.rung is None else _weighed(point.rung, weight),
+        )
+        for point in record.points
+    )
+    return replace(
+        record,
+        config=config,
+        objective=objective,
+        trials=tuple(trials.values()),
+        points=tuple(points),
+        finalists=tuple(_finalist_weighed(each, weight) for each in record.finalists),
+    )
+
+
+def _concluded(root: Path, rule: Mapping[str, Any]) -> Reselected:
+    record = with_rule(read_study(root), root, rule["overrides"])
+    if not candidates(record.trials, record.points):
+        raise InputError(
+            f"{root}: none of the {len(record.trials)} trials that have ended is complete, so there is "
+            "nothing to select from"
+        )
+    try:
+        selection = conclude(record, root, rule["choice"])
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return Reselected(record=record, selection=selection, folder=StudyFolder(root))
+
+
+def _stored_rule(folder: StudyFolder) -> Mapping[str, Any]:
+    if not folder.rule.is_file():
+        return {"overrides": [], "choice": None}
+    rule = read_mapping(folder.rule, "rule")
+    if rule.keys() != {"overrides", "choice"} or not isinstance(rule["overrides"], list):
+        raise InputError(f"{folder.rule}: a rule holds overrides and a choice")
+    return rule
+
+
+def _weighed(rung: Rung, weight: float) -> Rung:
+    score = _score_weighed(rung.score, weight)
+    return replace(rung, score=score, metrics={**rung.metrics, "score": score.score})
+
+
+def _score_weighed(score: Score, weight: float) -> Score:
+    return replace(score, score=score.target_gain - weight * score.held_out_forgetting)
+
+
+def _finalist_weighed(finalist: Finalist, weight: float) -> Finalist:
+    runs = (
+        replace(
+            run,
+            rung=None if run.rung is None else _weighed(run.rung, weight),
+            confirmed=None if run.confirmed is None else _score_weighed(run.confirmed, weight),
+        )
+        for run in finalist.runs
+    )
+    return replace(finalist, runs=tuple(runs))
