@@ -22,6 +22,7 @@ from search.stored_results import (
 from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
 from search.user_input import InputError, parse_section, read_mapping
+from spaces.nearest import did_you_mean
 from trainables.bad_samples import BadSample
 from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
 from trainables.files import write_atomically
@@ -64,7 +65,7 @@ def read_study(root: Path) -> StudyRecord:
     """
     folder = StudyFolder(root)
     if not folder.study.is_file():
-        raise InputError(f"{root} is not a study's folder: it has no {folder.study.name}")
+        raise InputError(_no_study(root))
     config = parse_section(StudyConfig, read_mapping(folder.study, "study file"), str(folder.study))
     if not folder.base.is_file():
         raise InputError(
@@ -90,6 +91,21 @@ def objective_of(config: StudyConfig, base: Mapping[str, Evaluation]) -> Objecti
         forgetting_weight=config.objective.forgetting_weight,
         max_forgetting=config.objective.max_forgetting,
     )
+
+
+def _no_study(root: Path) -> str:
+    """Say that a folder is none of a study's, and which are near."""
+    around = root if root.is_dir() else root.parent
+    near = [file.parent.name for file in sorted(around.glob(f"*/{StudyFolder(root).study.name}"))]
+    if root.is_dir():
+        text = f"{root} is not a study's folder: it has no {StudyFolder(root).study.name}"
+        return (
+            f"{text}; the stud{'y' if len(near) == 1 else 'ies'} {', '.join(near)} "
+            + ("lies in it" if len(near) == 1 else "lie in it")
+            if near
+            else text
+        )
+    return f"{root}: no such folder; {did_you_mean(root.name, near)}" if near else f"{root}: no such folder"
 
 
 def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
