@@ -11,6 +11,7 @@ import yaml
 
 from search.candidates import candidates
 from search.choices import NAMES
+from search.conclusion import conclude
 from search.evidence import Finalist
 from search.handover import write_tables, write_verdict
 from search.objective import Score
@@ -22,7 +23,6 @@ from search.study_file import apply_override, parse_study
 from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
 from search.user_input import InputError, read_mapping
-from search.verdict import conclude
 from spaces.nearest import did_you_mean
 from trainables.files import write_atomically
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from search.conclusion import conclude
 from search.point_search import point_search
 from search.selection import Selection
 from search.stored_results import write_point
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
-from search.conclusion import conclude
 
 
 def with_selection(run: StudyRun, record: StudyRecord) -> tuple[StudyRecord, Selection]:

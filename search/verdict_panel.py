@@ -8,12 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from search.reselection import Reselected
+from search.verdict import paragraph
 
 
 def verdict_panel(done: Reselected) -> RenderableType:
     """Return the verdict as a panel."""
     selection, folder = done.selection, done.folder
     parts: list[RenderableType] = [Text(f"{selection.reason[0].upper()}{selection.reason[1:]}."), Text()]
+    if not selection.keep_base:
+        parts += [Text(paragraph(done.record, selection)), Text()]
     if selection.notes:
         parts += [Text("\n".join(selection.notes), style="dim"), Text()]
     if selection.choices:

@@ -99,7 +99,7 @@ def test_a_recipe_that_improves_held_out_tasks() -> None:
 def test_keeping_the_base_says_why() -> None:
     study = record([trial(0, [HARMFUL])])
     text = verdict.paragraph(study, found(study))
-    assert text.startswith("Keep the base model: the best of 1 feasible complete trials scores -20.0")
+    assert text.startswith("Keep the base model: the best of 1 feasible complete trial scores -20.0")
     assert verdict.headline(found(study)) == "Keep the base model"
 
 
