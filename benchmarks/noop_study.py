@@ -7,10 +7,12 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 from rich.console import Console
 
@@ -21,6 +23,7 @@ from search.objective import Objective, score_metrics
 from search.optuna_store import open_storage
 from search.progress import StudyProgress
 from search.recorder import TrialRecorder
+from search.results import TrialResult
 from search.sampler import RecipeSampler
 from search.scheduler import make_scheduler
 from search.tracking import StudyTracker
@@ -29,12 +32,15 @@ from trainables.evaluation import Evaluation
 
 TARGETS = ("counting", "clock")
 HELD_OUT = ("colour", "shape", "digits", "letters")
+SUBSETS = ("full", "llm", "vision", "projector", "sa_proj", "mlp", "gate_up", "sa_gate_up")
 SAMPLES = 100
 BASE = {name: 20.0 for name in TARGETS} | {name: 80.0 for name in HELD_OUT}
 
 
-def study_config(trials: int, folder: Path, storage: str | None = None) -> StudyConfig:
-    """Return a study of eight subsets with rungs at 25, 50 and 100 steps."""
+def study_config(
+    trials: int, folder: Path, storage: str | None = None, search: Mapping[str, Any] = MappingProxyType({})
+) -> StudyConfig:
+    """Return a study of eight subsets with rungs at 25, 50 and 100 steps; `search` adds to that section."""
     return StudyConfig.model_validate(
         {
             "name": "noop",
@@ -42,7 +48,7 @@ def study_config(trials: int, folder: Path, storage: str | None = None) -> Study
             "targets": list(TARGETS),
             "held_out": list(HELD_OUT),
             "space": {
-                "subsets": "full llm vision projector sa_proj mlp gate_up sa_gate_up".split(),
+                "subsets": list(SUBSETS),
                 "learning_rate": [1e-5, 1e-2],
             },
             "training": {"steps": 100, "batch_size": 8},
@@ -50,6 +56,7 @@ def study_config(trials: int, folder: Path, storage: str | None = None) -> Study
                 "trials": trials,
                 "pruning": {"first_rung": 25, "reduction_factor": 2},
                 "storage": storage,
+                **search,
             },
             "tracking": {"uri": f"sqlite:///{folder}/mlflow.db", "experiment": "noop"},
             "output": str(folder / "runs"),
@@ -105,6 +112,7 @@ class NoopTrainable(tune.Trainable):
         rate = self.config["learning_rate"]
         scored = evaluations(rate, step / 100, seed=int(rate * 1e12) % 2**32)
         metrics = {**self._context["score"](scored), **COSTS}
+        metrics["cost/train_flops"] *= SHARES[self.config["subset"]] * step / 100
         if self._rung == 1 and self._context["folder"] is not None:
             folder = Path(self._context["folder"]) / self.trial_id
             folder.mkdir(parents=True)
@@ -117,6 +125,7 @@ class NoopTrainable(tune.Trainable):
             "done": step == 100,
             "metrics": metrics,
             "weights": "/shared/runs/noop/trials/trial/checkpoint.safetensors",
+            "nodes": ["10.0.0.1"],
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -145,6 +154,8 @@ COSTS = {
     "cost/trainable_parameters": 1e9,
     "cost/turn_round_seconds": 0.1,
 }
+# Of full tuning's FLOPs, by subset.
+SHARES = dict(zip(SUBSETS, (1.0, 0.9, 0.6, 0.4, 0.7, 0.8, 0.7, 0.8), strict=True))
 MANIFEST = {
     "subset": "gate_up",
     "parameters": 1_000_000,
@@ -161,15 +172,25 @@ class NoopStudy:
         trials: Trials of the study.
         concurrency: Trials at a time.
         storage: Address of an Optuna database, prepared, or None for the journal file.
+        search: What the study's section `search` has besides.
     """
 
-    def __init__(self, folder: Path, *, trials: int, concurrency: int, storage: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        trials: int,
+        concurrency: int,
+        storage: str | None = None,
+        search: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.config = study_config(trials, folder, storage)
+        self.config = study_config(trials, folder, storage, search)
         self.concurrency = concurrency
         self.objective = objective(self.config)
         self.results = 0
+        self.trials: tuple[TrialResult, ...] = ()
         self.seconds = 0.0
 
     def ours(self) -> SimulatedActors:
@@ -181,12 +202,13 @@ class NoopStudy:
         actors = drive(
             self._trainable(self.folder / "trials"),
             search=SearchGenerator(ConcurrencyLimiter(self.sampler(), max_concurrent=self.concurrency)),
-            scheduler=make_scheduler(self.config.search.pruning, self.config.training.steps),
+            scheduler=self.scheduler(),
             callbacks=[recorder],
             trials=self.config.search.trials,
             folder=self.folder / "ray",
         )
-        self.results = sum(len(trial.rungs) for trial in recorder.results)
+        self.trials = recorder.results
+        self.results = sum(len(trial.rungs) for trial in self.trials)
         return actors
 
     def bare(self) -> SimulatedActors:
@@ -196,7 +218,7 @@ class NoopStudy:
         actors = drive(
             self._trainable(None),
             search=tune.search.BasicVariantGenerator(max_concurrent=self.concurrency),
-            scheduler=make_scheduler(self.config.search.pruning, self.config.training.steps),
+            scheduler=self.scheduler(),
             callbacks=[counter],
             trials=self.config.search.trials,
             folder=self.folder / "ray",
@@ -208,6 +230,13 @@ class NoopStudy:
         self.results = counter.results
         return actors
 
+    def scheduler(self) -> TrialScheduler:
+        """Return the study's scheduler."""
+        search = self.config.search
+        return make_scheduler(
+            search.pruning, self.config.training.steps, search.objectives, self.objective.violation
+        )
+
     def sampler(self) -> RecipeSampler:
         """Return the study's sampler."""
         return RecipeSampler(
@@ -218,6 +247,8 @@ class NoopStudy:
             study_name="noop",
             seed=0,
             startup_trials=self.config.startup_trials,
+            objectives=self.config.search.objectives,
+            sampler=self.config.search.sampler,
         )
 
     def recorder(self, tracker: StudyTracker) -> TrialRecorder:

@@ -33,31 +33,25 @@ def fronts(losses: Sequence[Losses], violations: Sequence[float] | None = None) 
     return [int(rank) for rank in ranks]
 
 
-def spread(losses: Sequence[Losses]) -> list[int]:
+def spread(losses: Sequence[Losses], most: int | None = None) -> list[int]:
     """Return the order in which results cover their front best: the next one is farthest from all before.
 
     The first is the best in the first aim. Distances are Euclidean in aims scaled to the front's own range,
-    so that no unit matters (epsilon-net, Salinas et al. 2021; MO-ASHA, arXiv 2106.12639).
+    so that no unit matters (epsilon-net, as in MO-ASHA, arXiv 2106.12639).
+
+    Args:
+        losses: Each result's losses.
+        most: How many of the order are returned; None is all.
     """
     values = np.asarray(losses, dtype=np.float64)
     width = np.ptp(values, axis=0)
     scaled = (values - values.min(axis=0)) / np.where(width > 0, width, 1.0)
     order = [int(scaled[:, 0].argmin())]
     distance = np.full(len(values), np.inf)
-    while len(order) < len(values):
+    while len(order) < min(len(values), most or len(values)):
         distance = np.minimum(distance, np.linalg.norm(scaled - scaled[order[-1]], axis=1))
         distance[order] = -1.0
         order.append(int(distance.argmax()))
-    return order
-
-
-def ordered(losses: Sequence[Losses], violations: Sequence[float] | None = None) -> list[int]:
-    """Return the indices of results, best first: by front, and within a front by what covers it best."""
-    ranks = np.asarray(fronts(losses, violations))
-    order: list[int] = []
-    for rank in np.unique(ranks):
-        members = [int(member) for member in np.flatnonzero(ranks == rank)]
-        order += [members[place] for place in spread([losses[member] for member in members])]
     return order
 
 
@@ -84,9 +78,12 @@ def goes_on(
     if not seen:
         return True
     # The new one stands first: what equals it is not better.
-    everyone = None if violations is None else [violation, *violations]
-    better = ordered([new, *seen], everyone).index(0)
-    return better <= (len(seen) - 1) // reduction_factor
+    everyone = [new, *seen]
+    ranks = fronts(everyone, None if violations is None else [violation, *violations])
+    ahead = sum(rank < ranks[0] for rank in ranks)
+    places = (len(seen) - 1) // reduction_factor + 1 - ahead
+    beside = [losses for losses, rank in zip(everyone, ranks, strict=True) if rank == ranks[0]]
+    return places > 0 and 0 in spread(beside, places)
 
 
 def _peeled(values: NDArray[np.float64]) -> NDArray[np.int64]:
