@@ -29,7 +29,7 @@ def part_of(sample: Sample, shares: Mapping[Split, float], seed: int) -> Split:
         SampleError: The sample's image can't be read.
         ValueError: No share is above 0.
     """
-    return _drawn(_subject(sample), shares, seed)
+    return _drawn(subject_of(sample), shares, seed)
 
 
 def part_of_bad(error: SampleError, shares: Mapping[Split, float], seed: int) -> Split:
@@ -57,10 +57,13 @@ def _drawn(subject: bytes, shares: Mapping[Split, float], seed: int) -> Split:
     return split  # The sum of the shares is rounded, and so may leave a crumb.
 
 
-def _subject(sample: Sample) -> bytes:
+def subject_of(sample: Sample) -> bytes:
     """Return what all samples of a conversation have in common: its first image, else its first question.
 
     An image that is shown only later in a conversation says nothing of the samples before it.
+
+    Raises:
+        SampleError: The image can't be read.
     """
     texts = [*(turn.text for turn in sample.history), sample.prompt]
     opening = texts[: [*(turn.role for turn in sample.history), "user"].index("user") + 1]

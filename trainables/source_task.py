@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainables.bad_samples import SampleError
-from trainables.division import part_of, part_of_bad
+from trainables.division import part_of, part_of_bad, subject_of
 from trainables.formats import detect_format, to_samples
 from trainables.metrics import Decoding, MetricSpec
-from trainables.row_filter import is_wanted
-from trainables.rows import read_rows
+from trainables.row_filter import is_wanted, told_filter, told_values
+from trainables.rows import Row, read_rows
 from trainables.samples import Sample, Split
 from trainables.task_spec import Format, TaskSpec
 
@@ -113,8 +113,7 @@ class SourceTask:
         """Yield all samples of a split's origin, and its errors."""
         spec = self.spec
         known: Format | None = None
-        mirror = None if self.mirror is None else Path(self.mirror)
-        for number, row in enumerate(read_rows(spec.origins[split], mirror), start=1):
+        for number, row in enumerate(self._rows(split), start=1):
             if isinstance(row, SampleError):
                 yield row
                 continue
@@ -124,6 +123,10 @@ class SourceTask:
                     yield from with_ids(to_samples(row, spec, split, known), f"{split}-{number}")
             except SampleError as error:
                 yield error
+
+    def _rows(self, split: Split) -> Iterator[Row | SampleError]:
+        mirror = None if self.mirror is None else Path(self.mirror)
+        return read_rows(self.spec.origins[split], mirror)
 
     def _shares(self, split: Split) -> dict[Split, float]:
         """Return the shares of the splits that an origin is divided between."""
@@ -141,9 +144,36 @@ class SourceTask:
         source = self.spec.origins[split].source
         if left_out:
             return f"{source} holds no sample that can be used; {len(left_out)} can't, such as {left_out[0]}"
+        # What follows is read once more, since only who has no sample asks for it.
+        if (unwanted := self._unwanted(split)) is not None:
+            return f"{source} holds {unwanted}"
         if len(self._shares(split)) > 1:
-            return f"{source} holds no sample that falls to this split"
+            return f"{source} holds no sample that falls to this split{self._together(split)}"
         return f"{source} holds no sample"
+
+    def _unwanted(self, split: Split) -> str | None:
+        """Say what the first row has where no row is what `only` asks for; None where one is."""
+        only, count, first = self.spec.only, 0, ""
+        for row in self._rows(split) if only else ():
+            if isinstance(row, SampleError):
+                continue
+            if is_wanted(row.values, only, row.where):
+                return None
+            count, first = count + 1, first or told_values(row.values, only)
+        if not count:
+            return None
+        return f"no row that `only` takes: none of {count} has {told_filter(only)}; the first has {first}"
+
+    def _together(self, split: Split) -> str:
+        """Say which samples can't be parted, where they are all samples of the origin."""
+        count, subjects = 0, set()
+        for item in self._undivided(split):
+            if isinstance(item, Sample):
+                count, subjects = count + 1, {*subjects, subject_of(item)}
+            if len(subjects) > 1:
+                return ""
+        what = "image" if subjects and subjects.pop().startswith(b"image:") else "question"
+        return f": its {count} samples share one {what}, and such samples stay together" if count > 1 else ""
 
 
 def with_ids(samples: list[Sample], default: str) -> list[Sample]:

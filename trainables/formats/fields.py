@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from spaces.nearest import did_you_mean
+from trainables.formats.texts import shown
 
 SEVERAL: Final = ("choices", "images")
 """Fields that may lie in several columns."""
@@ -34,6 +35,10 @@ class Fields:
         """Tell whether the user names the field's columns, or the row has one that is known to hold it."""
         return field in self._columns or self._own(field) is not None
 
+    def named(self, field: str) -> bool:
+        """Tell whether the user names the field's columns."""
+        return field in self._columns
+
     def first(self, *fields: str) -> str:
         """Return the first of some fields that is given, those before others that the user names."""
         named = [field for field in fields if field in self._columns]
@@ -43,7 +48,7 @@ class Fields:
         """Return a field's value, or None where the row has none; a list where it lies in several columns.
 
         Raises:
-            ValueError: The column that the user names is not there.
+            ValueError: The column that the user names is not there, or two columns hold the field and differ.
         """
         if field in self._columns:
             found = [self._looked_up(field, column) for column in self._columns[field]]
@@ -53,7 +58,10 @@ class Fields:
                 raise ValueError(f"columns.{field}: takes one column, got {len(found)}")
             return found
         own = self._own(field)
-        return None if own is None else self.values[own]
+        if own is None:
+            return None
+        self._check_alone(field, own)
+        return self.values[own]
 
     def name(self, field: str) -> str:
         """Return what messages call a field: its column."""
@@ -64,12 +72,41 @@ class Fields:
     def _own(self, field: str) -> str | None:
         return next((name for name in self._names.get(field, ()) if self.values.get(name) is not None), None)
 
+    def _check_alone(self, field: str, own: str) -> None:
+        """Refuse another column that is known to hold a field, and holds another text.
+
+        A choice may be answered by letter in one column and by its text in another; an `input` beside an
+        `instruction` is a field of its own.
+        """
+        texts = _texts(self.values[own])
+        others = [name for name in self._names[field] if name != own and name not in self._names]
+        for other in others if texts and field != "answer" else ():
+            twins = _texts(self.values.get(other))
+            if twins and twins != texts:
+                raise ValueError(
+                    f"{own!r} and {other!r} both hold {field} and differ: {shown(self.values[own])} and "
+                    f"{shown(self.values[other])}; say under columns which one is meant: columns.{field}"
+                )
+
+    def empty(self, *fields: str) -> str | None:
+        """Return the first column of the row that is known to hold one of some fields, and is null there."""
+        known = [name for field in fields for name in self._columns.get(field, self._names.get(field, ()))]
+        return next((name for name in known if name in self.values and self.values[name] is None), None)
+
     def _looked_up(self, field: str, column: str) -> Any:
         try:
             return look_up(self.values, column)
         except KeyError:
             near = did_you_mean(column, self.values)
             raise ValueError(f"columns.{field}: no column {column!r}: {near}") from None
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a text, or the texts of a list, without the space around them; nothing of what is otherwise."""
+    each = list(value) if isinstance(value, (list, tuple)) else [value]
+    return (
+        [text.strip() for text in each if text.strip()] if all(isinstance(text, str) for text in each) else []
+    )
 
 
 def look_up(values: Any, path: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainables.formats.dialogue import Dialogue, Images, check_turns
@@ -28,6 +28,8 @@ def read_question(fields: Fields, template: str | None) -> Dialogue:
     references = references_of(nested(value) if field == "answers" else value, fields.name(field))
     # Who was asked and left the field blank gave no answer: a blank one would be found in any text.
     references = [reference for reference in references if reference.strip()]
+    if field == "answers" and not fields.named(field):
+        _check_other(fields.get("answer"), references)
     counts = Counter(references)
     if not counts:
         raise ValueError(f"{fields.name(field)} is empty")
@@ -42,6 +44,15 @@ def read_question(fields: Fields, template: str | None) -> Dialogue:
         images=images.in_order(),
         references=tuple(references) if len(references) > 1 else (),
     )
+
+
+def _check_other(answer: Any, references: Sequence[str]) -> None:
+    """Refuse a single answer that is none of the references beside it."""
+    if isinstance(answer, str) and answer.strip() not in ("", *map(str.strip, references)):
+        raise ValueError(
+            f"'answers' and 'answer' both hold the answer, and {shown(answer)} is none of the former; say "
+            "under columns which one is meant: columns.answers or columns.answer"
+        )
 
 
 def references_of(value: Any, what: str) -> list[str]:

@@ -72,6 +72,10 @@ def detect_format(row: Row, spec: TaskSpec) -> Format:
     for name in COLUMNS:
         if not _missing(row, spec, name):
             return name
+    for name in COLUMNS:
+        empty = _empty_columns(row, spec, name)
+        if empty and all(empty):
+            raise SampleError(row.where, f"{empty[0]!r} is empty")
     raise SampleError(
         row.where,
         f"its columns, {', '.join(row.values) or 'none'}, are those of no format: "
@@ -113,6 +117,8 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
     if spec.prompt is not None and name in ("messages", "conversations"):
         raise ValueError(f"tasks.{spec.name}.prompt: {name} say themselves what is asked")
     try:
+        if (empty := _empty_columns(row, spec, name)) and empty[0]:
+            raise ValueError(f"{empty[0]!r} is empty")
         if missing := _missing(row, spec, name):
             raise ValueError(
                 f"no column {missing!r}, which the format {name} needs; "
@@ -139,12 +145,24 @@ def _read(fields: Fields, name: Format, spec: TaskSpec) -> Dialogue:
 
 def _missing(row: Row, spec: TaskSpec, name: Format) -> str:
     """Return the first field that a row lacks for a format; empty where it lacks none."""
+    lacks = _lacks(row, Fields(row.values, COLUMNS[name], spec.columns), name)
+    return lacks[0][0] if lacks else ""
+
+
+def _empty_columns(row: Row, spec: TaskSpec, name: Format) -> list[str | None]:
+    """Return for each field that a row lacks the column that is there for it and empty, or None."""
     fields = Fields(row.values, COLUMNS[name], spec.columns)
-    for group in _NEEDED[name]:
-        found = any(fields.given(field) for field in group)
-        if not found and not (group == ("choices",) and lettered_columns(row.values)):
-            return group[0]
-    return ""
+    return [fields.empty(*group) for group in _lacks(row, fields, name)]
+
+
+def _lacks(row: Row, fields: Fields, name: Format) -> list[tuple[str, ...]]:
+    """Return the groups of fields that a format needs one of, and of which a row has none."""
+    return [
+        group
+        for group in _NEEDED[name]
+        if not any(fields.given(field) for field in group)
+        and not (group == ("choices",) and lettered_columns(row.values))
+    ]
 
 
 def _near(row: Row) -> str:

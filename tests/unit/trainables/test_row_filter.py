@@ -7,7 +7,14 @@ import pytest
 from trainables.bad_samples import SampleError
 from trainables.row_filter import is_wanted
 
-ROW: dict[str, Any] = {"data_type": "image", "year": 2024, "human": True}
+ROW: dict[str, Any] = {
+    "data_type": "image",
+    "year": 2024,
+    "human": True,
+    "one": 1,
+    "text": "2020",
+    "yes": "True",
+}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,16 @@ ROW: dict[str, Any] = {"data_type": "image", "year": 2024, "human": True}
         ({"data_type": ("image",), "year": (2023,)}, False),
         ({"year": ("2024",)}, False),
         ({"human": (True,)}, True),
+        # To Python True is 1.
+        ({"human": (1,)}, False),
+        ({"one": (True,)}, False),
+        ({"one": (1,)}, True),
+        # Tables of text have texts alone.
+        ({"text": (2020,)}, True),
+        ({"text": (2021, 2020)}, True),
+        ({"text": (202,)}, False),
+        ({"yes": (True,)}, True),
+        ({"yes": (False,)}, False),
     ],
 )
 def test_a_row_needs_an_allowed_value_in_every_column(only: Any, wanted: bool) -> None:

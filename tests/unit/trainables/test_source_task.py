@@ -245,6 +245,46 @@ class TestDivision:
         with pytest.raises(ValueError, match="holds no sample that falls to this split"):
             SourceTask(spec=spec).load("search")
 
+    def test_samples_about_one_image_that_are_not_parted(self, tmp_path: Path) -> None:
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+        rows = [{**row, "image": "a.png"} for row in questions(5)]
+        for name, made, what in (("image", rows, "image"), ("text", questions(1) * 5, "question")):
+            origin = Origin(source=write(tmp_path / f"{name}.jsonl", made))
+            spec = TaskSpec(
+                name="birds", origins=dict.fromkeys(SPLITS, origin), shares=dict.fromkeys(SPLITS, 1)
+            )
+            refused = []
+            for split in SPLITS:
+                try:
+                    assert len(SourceTask(spec=spec).load(split)) == 5
+                except ValueError as error:
+                    refused.append(str(error))
+            assert len(refused) == 2
+            assert all(
+                told.endswith(
+                    "holds no sample that falls to this split: "
+                    f"its 5 samples share one {what}, and such samples stay together"
+                )
+                for told in refused
+            )
+
+
+class TestOnly:
+    def test_what_no_row_has_is_told_beside_what_the_first_has(self, file: Path) -> None:
+        write(file, [{**row, "year": "2019", "human": False} for row in questions(3)])
+        with pytest.raises(ValueError, match="no row") as refused:
+            task(file, only={"year": (2020, 2021), "human": (True,)}).load("search")
+        assert str(refused.value) == (
+            f"tasks.birds.search: {file} holds no row that `only` takes: none of 3 has year 2020 or 2021 and "
+            "human true; the first has year '2019', a text and human false, a truth value"
+        )
+
+    def test_a_table_of_text_writes_numbers(self, tmp_path: Path) -> None:
+        file = tmp_path / "a.csv"
+        file.write_text("prompt,answer,year\na,b,2019\nc,d,2020\n")
+        (sample,) = task(file, only={"year": (2020,)}).load("search")
+        assert sample.prompt == "c"
+
 
 class TestImagePaths:
     @pytest.mark.parametrize(

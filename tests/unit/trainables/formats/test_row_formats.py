@@ -512,3 +512,85 @@ def test_a_row_that_makes_several_samples_numbers_them() -> None:
     assert [(s.id, s.answer, len(s.images)) for s in read({"messages": turns, "image": picture()})] == [
         ("", "c", 1)
     ]
+
+
+class TestEmptyColumns:
+    """A column that is there and empty is not called missing."""
+
+    @pytest.mark.parametrize(
+        ("row", "column"),
+        [
+            ({"prompt": "Which?", "answer": None}, "answer"),
+            ({"prompt": None, "completion": "owl", "id": None}, "prompt"),
+            ({"question": "Which?", "answers": None, "answer": None}, "answers"),
+            ({"question": None, "choices": ["a", "b"], "answer": 1}, "question"),
+            ({"messages": None}, "messages"),
+        ],
+    )
+    def test_of_the_first_row_and_of_others(self, row: dict[str, Any], column: str) -> None:
+        with pytest.raises(SampleError, match=f"^{WHERE}: '{column}' is empty$"):
+            one(row)
+        with pytest.raises(SampleError, match=f"^{WHERE}: '{column}' is empty$"):
+            detect_format(Row(WHERE, row, None), TaskSpec(name="birds", origins={}))
+
+    def test_of_a_row_behind_others(self) -> None:
+        spec = TaskSpec(name="birds", origins={})
+        empty = Row(WHERE, {"prompt": "Which?", "answer": None}, None)
+        with pytest.raises(SampleError, match=f"^{WHERE}: 'answer' is empty$"):
+            to_samples(empty, spec, "train", "prompt_completion")
+        with pytest.raises(SampleError, match="no column 'completion'"):
+            to_samples(Row(WHERE, {"prompt": "Which?"}, None), spec, "train", "prompt_completion")
+
+
+class TestTwoColumnsForOneField:
+    @pytest.mark.parametrize(
+        ("row", "told"),
+        [
+            (
+                {"prompt": "Which?", "answer": "owl", "response": "jay"},
+                "'answer' and 'response' both hold completion and differ: str 'owl' and str 'jay'; say "
+                "under columns which one is meant: columns.completion",
+            ),
+            (
+                {"question": "Which?", "prompt": "What?", "choices": ["a", "b"], "answer": 1},
+                "'question' and 'prompt' both hold question and differ: str 'Which?' and str 'What?'; say "
+                "under columns which one is meant: columns.question",
+            ),
+            (
+                {"prompt": "Which?", "answer": "owl", "image": "a.png", "image_path": "b.png"},
+                "'image' and 'image_path' both hold images and differ: str 'a.png' and str 'b.png'; say "
+                "under columns which one is meant: columns.images",
+            ),
+            (
+                {"prompt": "Which?", "answer": "owl", "images": ["a.png", "b.png"], "image": "b.png"},
+                "'images' and 'image' both hold images and differ: list ['a.png', 'b.png'] and str 'b.png'; say "
+                "under columns which one is meant: columns.images",
+            ),
+            (
+                {"question": "Which?", "answers": ["owl", "jay"], "answer": "wren"},
+                "'answers' and 'answer' both hold the answer, and str 'wren' is none of the former; say "
+                "under columns which one is meant: columns.answers or columns.answer",
+            ),
+        ],
+    )
+    def test_that_differ(self, row: dict[str, Any], told: str) -> None:
+        with pytest.raises(SampleError) as error:
+            one(row)
+        assert str(error.value) == f"{WHERE}: {told}"
+
+    @pytest.mark.parametrize(
+        ("row", "columns", "answer"),
+        [
+            ({"prompt": "Which?", "answer": "owl", "response": "jay"}, {"completion": "response"}, "jay"),
+            ({"prompt": "Which?", "answer": "owl", "response": " owl"}, {}, "owl"),
+            ({"instruction": "Name it.", "input": "a bird", "output": "owl"}, {}, "owl"),
+            ({"question": "Which?", "answers": ["owl", "jay"], "answer": "jay"}, {}, "owl"),
+            ({"question": "Which?", "answers": ["owl"], "answer": "jay"}, {"answer": "answer"}, "jay"),
+            # By its letter and by its text.
+            ({"question": "Which?", "choices": ["jay", "owl"], "answer": "owl", "label": "B"}, {}, "B"),
+        ],
+    )
+    def test_that_agree_or_of_which_one_is_named(
+        self, row: dict[str, Any], columns: dict[str, str], answer: str
+    ) -> None:
+        assert one(row, columns=columns).answer == answer
