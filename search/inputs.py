@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from search.bad_policy import SKIP_HINT, check_bad
 from search.config import StudyConfig
@@ -12,6 +13,7 @@ from search.leakage import Findings, Leak, compare_splits
 from search.study_file import InputError
 from search.thumbnails import Thumbnails
 from trainables.bad_samples import BadSample, SampleError
+from trainables.files import near_path
 from trainables.jobs import TaskData
 from trainables.lm_eval_task import LmEvalTask
 from trainables.samples import Sample, Split
@@ -54,6 +56,9 @@ def load_data(config: StudyConfig) -> StudyData:
             `data.on_leak` is not `drop`, or none would be left.
     """
     reader = _Reader(config)
+    if config.data.mirror is not None and not Path(config.data.mirror).is_dir():
+        near = near_path(Path(config.data.mirror))
+        raise InputError(f"data.mirror: no such folder: {config.data.mirror}{near}")
     try:
         sources, replayed = config.resolved_tasks(), config.replay_tasks()
         tasks = tuple(_load(reader, source) for source in sources.values())
@@ -137,11 +142,10 @@ def _scorable(source: Task, samples: Sequence[Sample], errors: list[SampleError]
     """Return the samples that a task's metric can score, and keep what is wrong with the others."""
     scorable = []
     for sample in samples:
-        if (reason := source.metric.metric.unfit(sample)) is None:
+        if (reason := source.metric.unfit(sample)) is None:
             scorable.append(sample)
         else:
-            metric = source.metric.name
-            errors.append(SampleError(sample.label, f"the metric {metric!r} does not fit: {reason}"))
+            errors.append(SampleError(sample.label, reason))
     return scorable
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from search.bad_policy import SKIP_HINT
 from search.config import StudyConfig
 from search.study_file import InputError
+from trainables.bad_samples import SampleError
 from trainables.jobs import TaskData
 
 if TYPE_CHECKING:
@@ -120,5 +122,7 @@ def _largest_sample(config: StudyConfig, tasks: tuple[TaskData, ...], guess: boo
         if guess:
             return guessed_sample(tasks, load_config(config.model.path))
         raise InputError(str(error)) from None
+    except SampleError as error:
+        raise InputError(f"{error}; {SKIP_HINT}") from None
     except ValueError as error:
         raise InputError(str(error)) from None

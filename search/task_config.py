@@ -56,7 +56,9 @@ class DecodingConfig(Section):
     max_new_tokens: Count | None = Field(
         None, description="Tokens at most; null: the longest accepted answer's and 8 more."
     )
-    stop: Distinct[str] = Field((), description="Texts before which an answer ends.")
+    stop: Distinct[Annotated[str, Field(min_length=1)]] = Field(
+        (), description="Texts before which an answer ends; an empty one would end all at once."
+    )
 
     @property
     def spec(self) -> Decoding:

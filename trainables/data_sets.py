@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from spaces.nearest import did_you_mean
+from trainables.files import near_path
 from trainables.task_spec import Origin
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def data_files(origin: Origin, mirror: Path | None) -> Iterator[DataFile]:
         mirror: Folder of copies of hub data sets, `<owner>/<name>/`.
 
     Raises:
-        ValueError: There is no such data set, configuration or split, or its files are of no known kind.
+        ValueError: There is no such data set, configuration, revision or split, or its files are of no known
+            kind.
     """
-    folder = _folder(origin.source, mirror)
+    folder = _folder(origin.source, origin.revision, mirror)
     if folder is not None and any((folder / name).is_file() for name in _SAVED):
         return _saved_files(folder, origin)
     if folder is None and (folder := _cached_copy(origin.source, origin.revision)) is not None:
@@ -84,13 +86,16 @@ def data_files(origin: Origin, mirror: Path | None) -> Iterator[DataFile]:
     return _listed_files(folder, name, origin.configuration, revision, origin.split)
 
 
-def _folder(source: str, mirror: Path | None) -> Path | None:
+def _folder(source: str, revision: str | None, mirror: Path | None) -> Path | None:
     """Return the folder of a data set that lies here; None where it is the hub's."""
     folder = Path(source)
     if folder.is_dir():
+        if revision is not None:
+            raise ValueError(f"{folder}: a folder on this machine has no revision {revision!r}")
         return folder
     if not is_hub_id(source):
-        raise ValueError(f"no such file or folder: {source}")
+        hint = "; * and ? are no patterns: name a folder" if re.search(r"[*?]", source) else near_path(folder)
+        raise ValueError(f"no such file or folder: {source}{hint}")
     copy = None if mirror is None else mirror / source
     return copy if copy is not None and copy.is_dir() else None
 

@@ -8,6 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from spaces.nearest import did_you_mean
+
+
+def near_path(path: Path) -> str:
+    """Return `; did you mean 'train.jsonl'?` where a path leads nowhere, but one beside it is near."""
+    if not path.parent.is_dir():
+        return ""
+    near = did_you_mean(path.name, [each.name for each in path.parent.iterdir()])
+    return f"; {near}" if near.startswith("did") else ""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing, also after a crash."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from trainables.bad_samples import SampleError
 from trainables.evaluation import Direction
 from trainables.letter_metrics import choice_letter, is_letter, letter_or_text
 from trainables.number_metrics import clock_time, number_in, numeric, relaxed_accuracy, time_in
@@ -177,13 +178,16 @@ class MetricSpec:
             samples: What is to be scored.
 
         Raises:
-            ValueError: There is one; the message names the first.
+            SampleError: There is one; the message names the first.
         """
         for sample in samples:
-            if (reason := self.metric.unfit(sample)) is not None:
-                raise ValueError(
-                    f"task {task!r}: the metric {self.name!r} does not fit {sample.label}: {reason}"
-                )
+            if (reason := self.unfit(sample)) is not None:
+                raise SampleError(sample.label_in(task), reason)
+
+    def unfit(self, sample: Sample) -> str | None:
+        """Say why a sample can't be scored; None where it can."""
+        reason = self.metric.unfit(sample)
+        return None if reason is None else f"the metric {self.name!r} does not fit: {reason}"
 
     def __str__(self) -> str:
         """Write the metric as `clock_time(minutes=1)`."""

@@ -38,8 +38,12 @@ def read_rows(origin: Origin, mirror: Path | None = None) -> Rows:
     if path.is_file():
         if origin.split is not None:
             raise ValueError(
-                f"{path}: one file has no split {origin.split!r}; without `source` splits are files"
+                f"{path}: one file has no split {origin.split!r}; without `source` splits are files, and "
+                "with train, search and confirm null it is divided between them"
             )
+        for key in ("configuration", "revision"):
+            if (value := getattr(origin, key)) is not None:
+                raise ValueError(f"{path}: one file has no {key} {value!r}; null takes away a card's")
         if path.suffix not in FILE_TYPES:
             known = ", ".join(FILE_TYPES)
             raise ValueError(f"{path}: unknown type of file {path.suffix!r}: expected one of: {known}")

@@ -61,7 +61,8 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder, *, skip_bad: boo
         skip_bad: Whether the next largest stands in for a sample that can't be encoded.
 
     Raises:
-        ValueError: A task's sample can't be encoded, or none of them; the message names both.
+        SampleError: A task's sample can't be encoded; the message names both.
+        ValueError: None of a task's samples can be.
     """
     shapes: list[EncodedSample] = []
     total = 0
@@ -69,10 +70,7 @@ def largest_sample(tasks: Iterable[TaskData], encoder: Encoder, *, skip_bad: boo
         for split in (task.train, task.search):
             encoded: dict[str, EncodedSample | SampleError] = {}
             for samples in _likely_largest(split):
-                try:
-                    _encode_first(samples, encoder, encoded, skip_bad=skip_bad)
-                except SampleError as error:
-                    raise ValueError(f"task {task.name!r}: {error}") from None
+                _encode_first(samples, encoder, encoded, task.name, skip_bad=skip_bad)
             shapes += [each for each in encoded.values() if isinstance(each, EncodedSample)]
             bad = [each for each in encoded.values() if isinstance(each, SampleError)]
             if bad and len(bad) == len(split):
@@ -102,10 +100,11 @@ def _encode_first(
     samples: Iterable[Sample],
     encoder: Encoder,
     encoded: dict[str, EncodedSample | SampleError],
+    task: str,
     *,
     skip_bad: bool,
 ) -> None:
-    """Encode the first `EACH` samples that can be; keep what came of each under its id."""
+    """Encode the first `EACH` samples of a task that can be; keep what came of each under its id."""
     left = EACH
     for sample in samples:
         if left == 0:
@@ -115,7 +114,7 @@ def _encode_first(
                 encoded[sample.id] = encoder.encode(sample)
             except SampleError as error:
                 if not skip_bad:
-                    raise
+                    raise SampleError(sample.label_in(task), error.reason) from None
                 encoded[sample.id] = error
         left -= isinstance(encoded[sample.id], EncodedSample)
 

@@ -51,7 +51,7 @@ class Sample:
     """One question about any number of images, with its reference answer.
 
     Attributes:
-        id: Unique within its task, over all splits.
+        id: Unique within its split.
         prompt: The user's turn, without chat markup; an image's place in it is marked by `IMAGE_MARK`.
         answer: The reference answer, as the model should write it.
         images: In the order of their marks, those of the history first.
@@ -82,6 +82,10 @@ class Sample:
     def label(self) -> str:
         """What messages call the sample: its file and row, or its id."""
         return self.where or f"sample {self.id!r}"
+
+    def label_in(self, task: str) -> str:
+        """Return what messages call the sample that don't tell its task: its file and row, or task and id."""
+        return self.where or f"task {task!r}: {self.label}"
 
     def content_hash(self, contents: Sequence[bytes] | None = None) -> str:
         """Return the SHA-256 of what the model sees and must answer; id, file and row are left out.

@@ -96,6 +96,13 @@ def test_of_the_confirm_split_the_search_gets_the_fingerprint_alone(
         load_data(config)
 
 
+def test_a_mirror_that_is_not_there(study: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    with pytest.raises(InputError) as error:
+        load({**study, "data": {"mirror": str(tmp_path / "copeis")}})
+    assert str(error.value) == (f"data.mirror: no such folder: {tmp_path / 'copeis'}; did you mean 'copies'?")
+
+
 class TestReplay:
     @pytest.fixture
     def replaying(self, study: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
@@ -206,5 +213,5 @@ def test_a_model_that_takes_no_images_is_found_out_before_anything_starts(
     write(tmp_path / "old.jsonl", [{"prompt": "cat ?", "answer": "yes", "image": "picture.png"}])
     tasks = load(study)
     assert set(largest_sample(tasks, encoder()).extras) == {"pixel_values"}
-    with pytest.raises(ValueError, match=r"task 'old': .*old.jsonl:1: it has an image"):
+    with pytest.raises(ValueError, match=r"^/\S*/old.jsonl:1: it has an image"):
         largest_sample(tasks, Encoder(build_tokenizer()))

@@ -26,6 +26,11 @@ def test_only_takes_nothing_else(written: Any) -> None:
         TaskConfig.model_validate({"only": written})
 
 
+def test_an_empty_stop_would_end_every_answer_at_once() -> None:
+    with pytest.raises(ValidationError, match="at least 1 character"):
+        TaskConfig.model_validate({"decoding": {"stop": ["\n", ""]}})
+
+
 def test_what_is_known_of_the_data_may_be_little() -> None:
     about = TaskConfig.model_validate({"about": {"title": "Birds", "size": {"train": "unknown"}}}).about
     assert about is not None

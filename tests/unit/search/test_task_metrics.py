@@ -67,5 +67,7 @@ def test_samples_that_a_metric_can_t_score_are_an_error_at_once(
     }
     with pytest.raises(InputError) as error:
         load_data(StudyConfig.model_validate(study))
-    where = f"{file}:1"
-    assert str(error.value) == f"task 'asked': the metric {metric!r} does not fit {where}: {reason}"
+    assert str(error.value) == (
+        f"{file}:1: the metric {metric!r} does not fit: {reason}; "
+        "to leave out what can't be used: data.on_bad_sample=skip"
+    )

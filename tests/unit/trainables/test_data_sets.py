@@ -274,13 +274,39 @@ class TestSaved:
 def test_a_file_has_no_splits(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "a")
     assert refusal(tmp_path / "a.csv", split="test") == (
-        "<source>: one file has no split 'test'; without `source` splits are files"
+        "<source>: one file has no split 'test'; without `source` splits are files, and with train, search "
+        "and confirm null it is divided between them"
     )
 
 
-@pytest.mark.parametrize("source", ["/nowhere/owls", "../owls", "a/b/c"])
+@pytest.mark.parametrize(("key", "value"), [("configuration", "english"), ("revision", "2f1a9c0")])
+def test_a_file_has_no_configuration_and_no_revision(tmp_path: Path, key: str, value: str) -> None:
+    write(tmp_path / "a.csv", "a")
+    assert refusal(tmp_path / "a.csv", **{key: value}) == (
+        f"<source>: one file has no {key} {value!r}; null takes away a card's"
+    )
+
+
+def test_a_folder_has_no_revision(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", "a")
+    assert refusal(tmp_path, revision="2f1a9c0") == (
+        "<source>: a folder on this machine has no revision '2f1a9c0'"
+    )
+
+
+@pytest.mark.parametrize("source", ["/nowhere/owls", "../nowhere/owls", "a/b/c"])
 def test_a_path_that_leads_nowhere(source: str) -> None:
     assert refusal(source) == "no such file or folder: <source>"
+
+
+def test_the_nearest_name_beside_a_path_that_leads_nowhere(tmp_path: Path) -> None:
+    write(tmp_path / "trian.jsonl", "a")
+    assert refusal(tmp_path / "train.jsonl") == (
+        "no such file or folder: <source>; did you mean 'trian.jsonl'?"
+    )
+    assert refusal(tmp_path / "t*.jsonl") == (
+        "no such file or folder: <source>; * and ? are no patterns: name a folder"
+    )
 
 
 SCRIPT = """

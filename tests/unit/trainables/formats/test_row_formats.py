@@ -563,8 +563,8 @@ class TestTwoColumnsForOneField:
             ),
             (
                 {"prompt": "Which?", "answer": "owl", "images": ["a.png", "b.png"], "image": "b.png"},
-                "'images' and 'image' both hold images and differ: list ['a.png', 'b.png'] and str 'b.png'; say "
-                "under columns which one is meant: columns.images",
+                "'images' and 'image' both hold images and differ: list ['a.png', 'b.png'] and str 'b.png'; "
+                "say under columns which one is meant: columns.images",
             ),
             (
                 {"question": "Which?", "answers": ["owl", "jay"], "answer": "wren"},

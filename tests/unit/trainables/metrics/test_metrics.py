@@ -52,4 +52,7 @@ def test_a_sample_that_can_t_be_scored_is_named(
     later = dataclasses.replace(wrong, where="a.jsonl:3")
     with pytest.raises(ValueError, match="does not fit") as error:
         MetricSpec(metric).check("birds", [fits, wrong, later])
-    assert str(error.value) == f"task 'birds': the metric {metric!r} does not fit a.jsonl:2: {reason}"
+    assert str(error.value) == f"a.jsonl:2: the metric {metric!r} does not fit: {reason}"
+    # Without a file, the task tells where the id belongs.
+    with pytest.raises(ValueError, match=r"^task 'birds': sample '1': the metric "):
+        MetricSpec(metric).check("birds", [dataclasses.replace(wrong, where="")])
