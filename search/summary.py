@@ -11,12 +11,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from search import findings, verdict, wording
 from search.labels import adapters_sentence, kept_sentence
+from search.objective import Score
 from search.passwords import without_password
 from search.point_findings import made_then
 from search.results import TrialResult
 from search.runner import Outcome
 from search.selection import Selection
+from search.study_record import StudyRecord
 
 
 def render_summary(outcome: Outcome) -> RenderableType:
@@ -24,7 +27,7 @@ def render_summary(outcome: Outcome) -> RenderableType:
     winner = outcome.selection.winner
     parts: list[RenderableType] = [Text(_sentence(outcome.selection.reason)), Text()]
     if winner is not None:
-        parts += [_recipe_table(outcome.selection, winner), Text()]
+        parts += [_recipe_table(outcome.record, outcome.selection, winner), Text()]
     parts.append(_where(outcome))
     title = "keep the base" if winner is None else "selected recipe"
     return Panel(Group(*parts), title=title, title_align="left", padding=(1, 2))
@@ -38,7 +41,7 @@ def turn_rounds(trials: tuple[TrialResult, ...]) -> list[float]:
     ]
 
 
-def _recipe_table(selection: Selection, winner: TrialResult) -> Table:
+def _recipe_table(record: StudyRecord, selection: Selection, winner: TrialResult) -> Table:
     table = Table.grid(padding=(0, 3, 0, 0))
     recipe, rung = winner.recipe, selection.rung
     assert rung is not None
@@ -51,14 +54,40 @@ def _recipe_table(selection: Selection, winner: TrialResult) -> Table:
         ("steps", f"{recipe.steps}, of {recipe.batch_size} samples each, {recipe.schedule}"),
         ("then", made_then(selection.point).removeprefix(", ").removeprefix("then ")),
         ("trained", f"{rung.metrics['cost/trainable_parameters']:,.0f} parameters"),
-        ("target gain", f"{rung.score.target_gain:+.1f} points"),
-        ("forgetting", f"{rung.score.held_out_forgetting:+.1f} points on average"),
-        ("score", f"{rung.score.score:+.1f} points, on the search split"),
+        *_worth(record, selection, rung.score),
     ]
     for name, value in rows:
         if value:
-            table.add_row(Text(name, style="dim"), value)
+            table.add_row(Text(name, style="dim"), Text(value))
     return table
+
+
+def _worth(record: StudyRecord, selection: Selection, searched: Score) -> list[tuple[str, str]]:
+    """Return what the selected recipe is worth: what was confirmed of it, else what the search measured."""
+    sure = findings.confirmed(selection)
+    known = sure or findings.estimates_of(selection, findings.selected(selection))
+    base = record.confirm_base if sure else record.base
+    on_targets, on_held_out = (
+        verdict.sizes(base[task].n for task in tasks)
+        for tasks in (record.objective.targets, record.objective.held_out)
+    )
+    if known is None:
+        gain, forgetting = wording.points(searched.target_gain), wording.points(searched.held_out_forgetting)
+        score = wording.points(searched.score)
+    else:
+        gain, forgetting, score = (
+            findings.with_interval(estimate.value, estimate)
+            for estimate in (known.target_gain, known.held_out_forgetting, known.score)
+        )
+    split = "the search split" if sure is None else "the confirm split"
+    rows = [
+        ("target gain", f"{gain} points, {on_targets}"),
+        ("forgetting", f"{forgetting} points on average, {on_held_out}"),
+        ("score", f"{score} points, on {split}"),
+    ]
+    if sure is not None:
+        rows.append(("", f"the search had shown {wording.points(searched.score)}"))
+    return [*rows, ("within noise", ", ".join(verdict.tied_names(record, selection)))]
 
 
 def _where(outcome: Outcome) -> Table:

@@ -94,6 +94,14 @@ def regret(finalist: Finalist, searched: float) -> float:
     return searched - finalist.estimates.score.value
 
 
+def tied_names(record: StudyRecord, selection: Selection) -> list[str]:
+    """Name what lies within noise of the selected candidate."""
+    by_key = {each.key: each for each in candidates(record.trials, record.points)}
+    chosen = findings.selected(selection)
+    keys = [key for key in selection.tied if chosen is not None and key != chosen.key]
+    return [candidate_name(by_key[key]) for key in keys]
+
+
 def _what(record: StudyRecord, selection: Selection) -> str:
     if selection.winner is None:
         return f"Keep the base model: {selection.reason.removeprefix('keep the base: ')}."
@@ -115,7 +123,7 @@ def _worth(record: StudyRecord, selection: Selection) -> str:
     forgetting = known.held_out_forgetting.value if known else rung.score.held_out_forgetting
     score = known.score.value if known else rung.score.score
     base = record.confirm_base if sure else record.base
-    sizes = {task: evaluation.n for task, evaluation in base.items()}
+    counts = {task: evaluation.n for task, evaluation in base.items()}
     changes = known.changes if known else {}
     if not known:
         values = record.objective.base
@@ -123,9 +131,9 @@ def _worth(record: StudyRecord, selection: Selection) -> str:
     return (
         f"{_where(selection, sure)} it gains "
         f"{findings.with_interval(gain, known.target_gain if known else None)} points {targets} "
-        f"({_sizes(sizes[task] for task in record.objective.targets)}) and "
+        f"({sizes(counts[task] for task in record.objective.targets)}) and "
         f"{_forgetting(record, forgetting, known.held_out_forgetting if known else None)} "
-        f"({_sizes(sizes[task] for task in record.objective.held_out)})"
+        f"({sizes(counts[task] for task in record.objective.held_out)})"
         f"{_worst({task: changes[task].value for task in record.objective.held_out})}: "
         f"a score of {findings.with_interval(score, known.score if known else None)}."
     )
@@ -181,8 +189,7 @@ def _ties(record: StudyRecord, selection: Selection) -> str:
     chosen = findings.selected(selection)
     if chosen is None:
         return ""
-    by_key = {each.key: each for each in candidates(record.trials, record.points)}
-    tied = [candidate_name(by_key[key]) for key in selection.tied if key != chosen.key and key in by_key]
+    tied = tied_names(record, selection)
     if tied:
         verb = "is" if len(tied) == 1 else "are"
         text = wording.listed(tied, 3)
@@ -205,8 +212,9 @@ def _about_intervals(record: StudyRecord, selection: Selection) -> str:
     return f"{text} They leave out the noise of training itself."
 
 
-def _sizes(sizes: Iterable[int]) -> str:
-    found = sorted(set(sizes))
+def sizes(numbers: Iterable[int]) -> str:
+    """Write on how many samples tasks were evaluated: `n = 100`, `n = 80 to 120 a task`."""
+    found = sorted(set(numbers))
     text = f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
     return f"n = {text}" + ("" if len(found) == 1 else " a task")
 

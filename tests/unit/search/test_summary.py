@@ -3,9 +3,10 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
-from made_study import config, record, trial
+from made_study import GOOD, MODEST, config, estimates, finalist, record, trial
 from rich.console import Console
 
 from search.results import TrialResult, TrialState
@@ -24,14 +25,18 @@ def timed(number: int, seconds: float) -> TrialResult:
 
 
 def shown(
-    *trials: TrialResult, folder: Path = Path("/elsewhere/runs/made"), uri: str = "sqlite:///mlflow.db"
+    *trials: TrialResult,
+    folder: Path = Path("/elsewhere/runs/made"),
+    uri: str = "sqlite:///mlflow.db",
+    **known: Any,
 ) -> str:
     made = config()
     made = made.model_copy(update={"tracking": made.tracking.model_copy(update={"uri": uri})})
     study = record(trials, seconds=83.4, study=made)
+    study = dataclasses.replace(study, confirm_base=study.base)
     outcome = Outcome(
         record=study,
-        selection=select(study.trials, study.objective),
+        selection=dataclasses.replace(select(study.trials, study.objective), **known),
         folder=StudyFolder(folder),
         warnings=(),
     )
@@ -50,14 +55,35 @@ def test_shows_the_selected_recipe_and_where_to_look(tmp_path: Path, monkeypatch
     assert lines["learning rate"].endswith("0.001")
     assert lines["steps"].endswith("40, of 8 samples each, cosine")
     assert lines["trained"].endswith("1,000 parameters")
-    assert lines["target gain"].endswith("+20.0 points")
-    assert lines["forgetting"].endswith("+2.0 points on average")
+    assert lines["target gain"].endswith("+20.0 points, n = 100")
+    assert lines["forgetting"].endswith("+2.0 points on average, n = 100")
     assert lines["score"].endswith("+18.0 points, on the search split")
     assert lines["recipe"].endswith("  runs/made/recipe.yaml")
     assert lines["report"].endswith("  runs/made/report.html")
     assert lines["weights"].endswith("  runs/made/selected/")
     assert lines["MLflow"].endswith("  recipe-search ui")
     assert lines["took"].endswith("83 s for 1 trials")
+
+
+def test_intervals_and_ties_are_shown() -> None:
+    """Scores 22 and 10, each with 2 points to both sides."""
+    known = {"trial 0": estimates(GOOD, half=2), "trial 1": estimates(MODEST, half=2)}
+    text = shown(
+        trial(0, [GOOD]), trial(1, [MODEST], subset="full"), estimates=known, tied=("trial 0", "trial 1")
+    )
+    assert "+25.0 [23.0, 27.0] points, n = 100" in text
+    assert "+3.0 [1.0, 5.0] points on average, n = 100" in text
+    assert "+22.0 [20.0, 24.0] points, on the search split" in text
+    (line,) = (line for line in text.splitlines() if "within noise" in line)
+    assert line.strip("│ ").endswith("trial 1 (full 1.0e-3)")
+
+
+def test_what_was_confirmed_is_shown_beside_what_the_search_had_shown() -> None:
+    """Confirmed: gain (20 + 20) / 2 = 20, forgetting (4 + 0) / 2 = 2, score 18."""
+    less = {"count": 30.0, "clock": 40.0, "colour": 86.0}
+    text = shown(trial(0, [GOOD]), finalist=finalist("trial 0", less, half=3))
+    assert "+18.0 [15.0, 21.0] points, on the confirm split" in text
+    assert "the search had shown +22.0" in text
 
 
 def test_keeping_the_base_names_no_weights() -> None:
