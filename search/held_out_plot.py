@@ -16,7 +16,7 @@ from search.study_record import StudyRecord
 
 _FAINT: Final = 3.0  # points; changes smaller than that are never drawn in a strong colour
 _LABELS: Final = 130  # pixels for the names of recipes
-_CELL: Final = 58  # pixels that a task's column needs
+_CELL: Final = 46  # pixels that a task's column needs
 
 
 def held_out_changes(record: StudyRecord, selection: Selection) -> Plot | None:

@@ -15,13 +15,14 @@ _COSTS: Final = (
     ("cost/train_seconds", "seconds of training"),
 )
 _SMALL, _LARGE = 7.0, 22.0  # pixels
+_ROOM: Final = 100  # trials up to which marks of the largest size leave each other room
 
 
 def cost_sizes(trials: Sequence[TrialResult]) -> tuple[Mapping[int, float] | None, str]:
     """Return the diameter of each trial's mark by its number, and what it counts; None where costs are alike.
 
     The area of a mark is in proportion to the cost, between the smallest size that can be pointed at and the
-    largest that leaves others visible. Of the costs the first one is taken that every trial has.
+    largest that leaves the others visible. Of the costs the first one is taken that every trial has.
     """
     for name, unit in _COSTS:
         costs = {trial.number: metric_of(trial, name) for trial in trials}
@@ -29,10 +30,11 @@ def cost_sizes(trials: Sequence[TrialResult]) -> tuple[Mapping[int, float] | Non
             largest = max(costs.values())
             if largest < 1.2 * min(costs.values()):
                 return None, ""
-            sizes = {number: _diameter(cost / largest) for number, cost in costs.items()}
+            widest = max(_SMALL, _LARGE * min(1.0, math.sqrt(_ROOM / len(trials))))
+            sizes = {number: _diameter(widest, cost / largest) for number, cost in costs.items()}
             return sizes, unit
     return None, ""
 
 
-def _diameter(share: float) -> float:
-    return round(max(_SMALL, _LARGE * math.sqrt(share)), 1)
+def _diameter(widest: float, share: float) -> float:
+    return round(max(_SMALL, widest * math.sqrt(share)), 1)

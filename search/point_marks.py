@@ -7,6 +7,8 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from search import plot_theme
+from search.candidates import Candidate
+from search.findings import estimates_of
 from search.plot_marks import MARKERS, Outcome, heading, score_lines
 from search.results import PointResult
 from search.selection import Selection
@@ -40,7 +42,7 @@ def add_points(figure: go.Figure, record: StudyRecord, selection: Selection) -> 
                 name=name,
                 mode="markers",
                 marker=marker,
-                text=[_hover_text(result) for result in results],
+                text=[_hover_text(result, selection) for result in results],
                 hovertemplate="%{text}<extra></extra>",
             )
 
@@ -70,8 +72,9 @@ def _add_paths(figure: go.Figure, results: list[PointResult]) -> None:
         )
 
 
-def _hover_text(result: PointResult) -> str:
+def _hover_text(result: PointResult, selection: Selection) -> str:
+    known = estimates_of(selection, Candidate(trial=result.trial, made=result))
     numbers = ", ".join(str(member.trial) for member in result.point.members)
     soup = isinstance(result.point.transform, Soup)
     head = f"<b>trials {numbers}</b>" if soup else heading(result.trial)
-    return "<br>".join([head, result.point.label, *score_lines(result.measured.score)])
+    return "<br>".join([head, result.point.label, *score_lines(result.measured.score, known)])

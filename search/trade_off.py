@@ -55,7 +55,6 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     front = pareto_front(record.trials)
     _add_equal_score(figure, record, selection, x_range)
     _add_front(figure, front)
-    _add_labels(figure, _told_apart(front, selection, x_range, y_range), x_range)
     sizes, unit = cost_sizes([trial for group in groups.values() for trial in group])
     add_trials(
         figure,
@@ -82,6 +81,7 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
         marker={"color": plot_theme.GREY, "symbol": "square", "size": 11},
         hovertemplate="base model, untouched<extra></extra>",
     )
+    _add_labels(figure, _told_apart(front, selection, x_range, y_range), x_range)
     if bound is not None:
         figure.add_vline(
             x=bound,

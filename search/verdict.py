@@ -41,7 +41,7 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
     """Say what the numbers do not show."""
     notes = list(selection.notes)
     complete = len(selection.ranking) + len(selection.infeasible)
-    sure = findings.confirmed(selection) is not None
+    sure = any(finalist.estimates for finalist in record.finalists)
     if complete and not sure:
         notes.append(
             "Every score was measured on the search split, the data that also chose the recipe. "
@@ -104,11 +104,35 @@ def tied_names(record: StudyRecord, selection: Selection) -> list[str]:
 
 def _what(record: StudyRecord, selection: Selection) -> str:
     if selection.winner is None:
-        return f"Keep the base model: {selection.reason.removeprefix('keep the base: ')}."
+        return f"Keep the base model: {selection.reason.removeprefix('keep the base: ')}.{_let_down(record)}"
     recipe = selection.winner.recipe
     return (
         f"Train {approach_sentence(recipe)} with a learning rate of {wording.rate(recipe.learning_rate)} for "
         f"{wording.counted(recipe.steps, 'step')}{made_then(selection.point)}."
+    )
+
+
+def best_confirmed(record: StudyRecord) -> Finalist | None:
+    """Return the finalist that scored highest on the confirm split; None where none got there."""
+    known = [
+        (finalist.estimates.score.value, finalist) for finalist in record.finalists if finalist.estimates
+    ]
+    return max(known, key=lambda each: each[0])[1] if known else None
+
+
+def _let_down(record: StudyRecord) -> str:
+    """Say of a kept base what the best finalist had promised, and what was left of that."""
+    best = best_confirmed(record)
+    if best is None or best.estimates is None:
+        return ""
+    by_key = {each.key: each for each in candidates(record.trials, record.points)}
+    candidate = by_key[best.candidate]
+    score = best.estimates.score
+    name = candidate_name(candidate)
+    return (
+        f" {name[0].upper()}{name[1:]} did best on the confirm split, which the search never saw: a score of "
+        f"{findings.with_interval(score.value, score)}. The search had shown "
+        f"{wording.points(candidate.rung.score.score)}."
     )
 
 

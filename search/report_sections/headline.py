@@ -7,6 +7,7 @@ from search.evidence import Estimate
 from search.results import TrialState
 from search.selection import Selection
 from search.study_record import StudyRecord
+from search.verdict import best_confirmed
 
 
 def tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
@@ -14,6 +15,10 @@ def tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
     study = _study(record)
     rung = selection.rung
     if rung is None:
+        if (finalist := best_confirmed(record)) and finalist.estimates:
+            score_there = finalist.estimates.score
+            label = "best confirmed score of a recipe"
+            return [_tile(label, wording.points(score_there.value), _note(score_there)), study]
         best = findings.shown(selection)
         value = wording.points(best.rung.score.score) if best else wording.UNKNOWN
         note = "infeasible" if best and not selection.ranking else "points; doing nothing scores 0"

@@ -232,6 +232,9 @@ def test_the_area_of_a_mark_is_its_cost() -> None:
     sizes, unit = cost_sizes([spent(0, 100), spent(1, 25), spent(2, 1)])
     assert sizes == {0: 22.0, 1: 11.0, 2: 7.0}
     assert unit == "seconds of training"
+    many = [spent(0, 100), *(spent(number, 25) for number in range(1, 400))]
+    # Four times as many as there is room for: half the diameter.
+    assert cost_sizes(many)[0] == {0: 11.0} | dict.fromkeys(range(1, 400), 7.0)
     assert cost_sizes([spent(0, 10), spent(1, 11)]) == (None, ""), "costs that are alike say nothing"
     assert cost_sizes([spent(0, 10), spent(1, math.nan)]) == (None, "")
 

@@ -103,6 +103,19 @@ def test_keeping_the_base_says_why() -> None:
     assert verdict.headline(found(study)) == "Keep the base model"
 
 
+def test_keeping_the_base_tells_what_the_search_had_promised() -> None:
+    """Two finalists: gains of 1 and 0.5 on average, nothing forgotten; the search had shown 22 and 10."""
+    study = two()
+    better, other = finalist("trial 1", {"count": 12.0}), finalist("trial 0", {"count": 11.0})
+    study = replace(study, finalists=(other, better), confirm_base=study.base)
+    selection = found(study, winner=None, reason="keep the base: none is beyond the noise")
+    assert verdict.paragraph(study, selection) == (
+        "Keep the base model: none is beyond the noise. Trial 1 (full 2.0e-4) did best on the confirm split, "
+        "which the search never saw: a score of +1.0 [-2.0, 4.0]. The search had shown +10.0."
+    )
+    assert "No number here was confirmed" not in " ".join(verdict.caveats(study, selection))
+
+
 def test_what_limits_the_verdict_comes_first() -> None:
     study = two()
     notes = verdict.caveats(study, found(study, notes=("The study did not reach its end.",)))
