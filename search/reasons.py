@@ -33,7 +33,9 @@ class Case:
         candidates: Key -> candidate.
         everyone: Key -> what it scores on the search split.
         feasible: Those of them that keep the bound on forgetting.
-        finals: Those that were trained again and keep it on both splits; the rule chose among them, if any.
+        trained_again: Those that keep it and were trained again, with what they score on the confirm split;
+            the rule chose among them, if any.
+        finals: Those of these that keep it there, too.
         objective: What is maximised.
         rule: The rule.
         ruling: What it says.
@@ -42,6 +44,7 @@ class Case:
     candidates: Mapping[str, Candidate]
     everyone: Mapping[str, Contender]
     feasible: Mapping[str, Contender]
+    trained_again: Sequence[Contender]
     finals: Sequence[Contender]
     objective: Objective
     rule: SelectionConfig
@@ -53,7 +56,9 @@ def reason(case: Case) -> str:
     if not case.everyone:
         return "keep the base: no trial finished"
     if not case.feasible:
-        return _all_infeasible(case)
+        return _all_infeasible(case, case.everyone.values(), _tried(case.everyone.values(), "complete"))
+    if case.trained_again and not case.finals:
+        return _all_infeasible(case, case.trained_again, _finalists(case.trained_again))
     if case.ruling.first is None:
         return _nothing_gained(case)
     if case.ruling.decided is not None:
@@ -114,14 +119,14 @@ def _nothing_gained(case: Case) -> str:
     return f"{text}, and its interval, {estimate.low:+.1f} to {estimate.high:+.1f}, does not lie above 0"
 
 
-def _all_infeasible(case: Case) -> str:
+def _all_infeasible(case: Case, contenders: Iterable[Contender], among: str) -> str:
     bound, strict = case.objective.max_forgetting, case.rule.strict
     nearest = min(
-        case.everyone.values(),
+        contenders,
         key=lambda each: (worst_case(each, strict=strict), *each.order(case.rule.maximise)),
     )
     most = worst_case(nearest, strict=strict)
-    text = f"keep the base: all {_tried(case.everyone.values(), 'complete')}"
+    text = f"keep the base: all {among}"
     if math.isinf(most):
         return f"{text} have unknown scores of samples, which a strict bound on forgetting needs"
     assert bound is not None
@@ -135,8 +140,12 @@ def _all_infeasible(case: Case) -> str:
 
 def _among(case: Case) -> str:
     if case.finals:
-        return f"{counted(len(case.finals), 'finalist')} on the confirm split"
+        return _finalists(case.finals)
     return _tried(case.feasible.values(), "feasible complete")
+
+
+def _finalists(contenders: Sequence[Contender]) -> str:
+    return f"{counted(len(contenders), 'finalist')} on the confirm split"
 
 
 def _tried(contenders: Iterable[Contender], kind: str) -> str:

@@ -101,8 +101,8 @@ def select(
 ) -> Selection:
     """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.rule`.
 
-    Where finalists keep the bound, the rule chooses among them, by what the confirm split says. A pruned
-    trial is never selected: it was not trained to its end.
+    Where finalists keep the bound on the search split, the rule chooses among them, by what the confirm split
+    says. A pruned trial is never selected: it was not trained to its end.
 
     Args:
         trials: The trials.
@@ -125,14 +125,15 @@ def select(
         return objective.violation(worst_case(contender, strict=rule.strict)) <= 0
 
     feasible = {key: each for key, each in everyone.items() if keeps(each)}
-    finals = [each for each in confirmed(everyone, confirmation) if each.key in feasible and keeps(each)]
+    trained_again = [each for each in confirmed(everyone, confirmation) if each.key in feasible]
+    finals = [each for each in trained_again if keeps(each)]
     choices = offered_choices(feasible, by_key, objective)
     if choice is not None:
         taken = next((each for each in choices if each.name == choice), None)
         if taken is None:
             raise ValueError(reasons.no_such_choice(choice, choices))
         ruling = Ruling(first=everyone[taken.candidate])
-    elif finals:
+    elif trained_again:
         ruling = rule_on(finals, rule, confirmation)
     else:
         ruling = rule_on(list(feasible.values()), rule, evidence)
@@ -147,6 +148,7 @@ def select(
         candidates=by_key,
         everyone=everyone,
         feasible=feasible,
+        trained_again=trained_again,
         finals=finals,
         objective=objective,
         rule=rule,
