@@ -1,0 +1,1 @@
+"""Writing a recipe for other tools: one module a tool, each with a function `export`."""
