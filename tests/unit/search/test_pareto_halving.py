@@ -54,8 +54,7 @@ def test_stops_what_others_dominate_at_its_rung() -> None:
     assert "4 at step 25, 2 at step 50" in made.debug_string()
 
 
-def test_the_cost_that_counts_is_the_whole_run_s() -> None:
-    """At a rung a trial has spent a quarter; what it is going to spend tells recipes apart all the same."""
+def test_of_recipes_that_are_equal_otherwise_the_cheaper_one_goes_on() -> None:
     made = scheduler()
     assert not stops(made, "full", 25, gain=10, lost=2, flops=8e15)
     assert stops(made, "same for more", 25, gain=10, lost=2, flops=9e15)
