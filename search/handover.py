@@ -47,7 +47,6 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
     notes = list(selection.notes)
     if before != made or not folder.selected.is_dir():
         # What lies there is of another recipe.
-        (folder.predictions / "selected.parquet").unlink(missing_ok=True)
         shutil.rmtree(folder.selected, ignore_errors=True)
         if _weights(selection) is not None:
             write_weights(folder, record, selection)

@@ -95,6 +95,26 @@ def load_data(config: StudyConfig) -> StudyData:
     )
 
 
+def load_scored(config: StudyConfig) -> tuple[TaskData, ...]:
+    """Load what a study was scored on: its tasks with their search splits alone.
+
+    Raises:
+        ValueError: A split can't be read.
+    """
+    reader = _Reader(config)
+    return tuple(
+        TaskData(
+            name=source.name,
+            role="target" if source.name in config.targets else "held_out",
+            metric=source.metric,
+            decoding=source.decoding,
+            train=(),
+            search=tuple(reader.samples(source, "search")),
+        )
+        for source in config.resolved_tasks().values()
+    )
+
+
 class _Reader:
     """Reads splits, and keeps what was wrong with samples that are left out.
 

@@ -18,6 +18,7 @@ from search.objective import Score
 from search.report_files import write_report
 from search.results import Rung
 from search.selection import Selection
+from search.stored_predictions import NoSamples, with_stored_predictions
 from search.stored_study import objective_of, read_study
 from search.study_file import apply_override, parse_study
 from search.study_folder import StudyFolder
@@ -71,9 +72,7 @@ def reselect(root: Path, overrides: Sequence[str], choice: str | None) -> Resele
         write_atomically(folder.rule, yaml.safe_dump(rule, sort_keys=False).encode())
     else:
         folder.rule.unlink(missing_ok=True)
-    selection = write_verdict(folder, done.record, done.selection)
-    write_report(folder, done.record, selection)
-    return replace(done, selection=selection)
+    return _reported(replace(done, selection=write_verdict(folder, done.record, done.selection)))
 
 
 def rewrite_report(root: Path) -> Reselected:
@@ -84,8 +83,21 @@ def rewrite_report(root: Path) -> Reselected:
     """
     done = _concluded(root, _stored_rule(StudyFolder(root)))
     write_tables(done.folder, done.record)
-    write_report(done.folder, done.record, done.selection)
-    return done
+    return _reported(done)
+
+
+def _reported(done: Reselected) -> Reselected:
+    """Write the report, with the samples that were answered if these can be had."""
+    record, selection = done.record, done.selection
+    rung = selection.rung if selection.run is None else selection.run.rung
+    if rung is not None:
+        try:
+            record = with_stored_predictions(record, rung, done.folder)
+        except NoSamples as error:
+            notes = (*selection.notes, f"The report shows no samples: {error}.")
+            selection = replace(selection, notes=notes)
+    write_report(done.folder, record, selection)
+    return replace(done, record=record, selection=selection)
 
 
 def with_rule(record: StudyRecord, root: Path, overrides: Sequence[str]) -> StudyRecord:

@@ -101,7 +101,7 @@ def rule_on(contenders: Sequence[Contender], rule: SelectionConfig, evidence: Ev
     if not able:
         return Ruling()
     best = able[0]
-    tied = _level(able, best, measure, rule, evidence)
+    tied = level(able, best, measure, rule, evidence)
     left, decided = tied, None
     for criterion in rule.ties:
         kept = _kept(left, criterion, rule, evidence)
@@ -118,11 +118,11 @@ def _kept(
         cheapest = min(each.cost for each in left)
         return [each for each in left if each.cost == cheapest]
     if criterion == "target_gain":
-        return _level(left, max(left, key=lambda each: each.score.target_gain), criterion, rule, evidence)
-    return _level(left, min(left, key=lambda each: each.value(criterion)), criterion, rule, evidence)
+        return level(left, max(left, key=lambda each: each.score.target_gain), criterion, rule, evidence)
+    return level(left, min(left, key=lambda each: each.value(criterion)), criterion, rule, evidence)
 
 
-def _level(
+def level(
     contenders: Sequence[Contender],
     best: Contender,
     measure: Measure,

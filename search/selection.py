@@ -13,7 +13,7 @@ from search.contenders import confirmed, contenders
 from search.evidence import NO_EVIDENCE, Estimates, Evidence, Finalist, FinalistRun
 from search.objective import Objective
 from search.results import PointResult, Rung, TrialResult
-from search.rule import Contender, Ruling, rule_on, worst_case
+from search.rule import Contender, Ruling, level, rule_on, worst_case
 from search.selection_config import SelectionConfig
 from spaces.points import Identity, Point
 
@@ -33,8 +33,8 @@ class Selection:
         reason: Why, in one plain sentence.
         estimates: Key of a candidate -> what it is worth on the search split, with intervals; only where its
             per-sample scores are known. See `search.candidates` for the keys.
-        tied: Keys of the candidates whose difference to the best lies within noise, best score first; the
-            best is among them.
+        tied: Keys of the candidates whose difference to the best, or to the choice taken, lies within
+            noise, itself among them.
         finalist: What was trained again of the winner; None where nothing was.
         choices: Recipes of the front of gain and forgetting, by name.
         notes: What limits the verdict, one sentence each.
@@ -132,7 +132,9 @@ def select(
         taken = next((each for each in choices if each.name == choice), None)
         if taken is None:
             raise ValueError(reasons.no_such_choice(choice, choices))
-        ruling = Ruling(first=everyone[taken.candidate])
+        asked_for = everyone[taken.candidate]
+        tied = level(list(feasible.values()), asked_for, rule.maximise, rule, evidence)
+        ruling = Ruling(first=asked_for, best=asked_for, tied=tuple(tied))
     elif trained_again:
         ruling = rule_on(finals, rule, confirmation)
     else:
