@@ -88,8 +88,13 @@ def load_checkpoint(pointer: Pointer) -> Checkpoint:
 
 def keep_parameters_only(path: Path) -> None:
     """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
-    parameters = _parameters(path)
-    with written_atomically(path) as stream:
+    copy_parameters(path, path)
+
+
+def copy_parameters(source: Path, target: Path) -> None:
+    """Write a checkpoint's trained parameters alone to a file."""
+    parameters = _parameters(source)
+    with written_atomically(target) as stream:
         write_safetensors(stream, {PARAMETER + name: tensor for name, tensor in parameters.items()})
 
 

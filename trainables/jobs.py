@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from spaces.points import Point
@@ -22,7 +22,7 @@ REPLAY: Final = "training.replay"
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """The samples of one task that a search may see: never the `confirm` split.
+    """The samples of one task that a search may see: never the `confirm` split, but see `ConfirmData`.
 
     Attributes:
         name: Name of the task.
@@ -71,6 +71,29 @@ class WorkerSetup:
     roles: RoleMap | None = None
     encoded: Mapping[str, str] = field(default_factory=dict)
     rung_samples: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmData:
+    """The confirm splits: workers get them with a `ConfirmJob`, and in no other way.
+
+    Attributes:
+        tasks: The study's tasks, with the samples of their confirm splits as those that are scored, and none
+            to train on.
+        encoded: Task -> folder of its encoded samples; a worker encodes the others.
+    """
+
+    tasks: tuple[TaskData, ...]
+    encoded: Mapping[str, str] = field(default_factory=dict)
+
+    def setup(self, searched: WorkerSetup) -> WorkerSetup:
+        """Return what to load in order to score these samples as those of the search are.
+
+        Args:
+            searched: What the search loads.
+        """
+        encoded = {f"{task}/search": folder for task, folder in self.encoded.items()}
+        return replace(searched, tasks=self.tasks, replay=(), encoded=encoded)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +152,22 @@ class PointJob:
     predictions: bool = False
 
 
-Job = TrainJob | EvaluateJob | PointJob
+@dataclass(frozen=True, kw_only=True)
+class ConfirmJob:
+    """Evaluate the base or a point on the confirm splits, of which nothing stays with the worker.
+
+    Attributes:
+        data: The samples.
+        point: What to make of the base; None leaves it as it is.
+        members: The weights that the point is made of, in the order of `point.members`.
+    """
+
+    data: ConfirmData
+    point: Point | None = None
+    members: tuple[TrainedWeights, ...] = ()
+
+
+Job = TrainJob | EvaluateJob | PointJob | ConfirmJob
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from trainables.checkpoint import (
 from trainables.collate import Encoder, pad_token_id
 from trainables.evaluator import Evaluator
 from trainables.flops import TrainingFlops, flops_of_steps
-from trainables.jobs import REPLAY, EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
+from trainables.jobs import REPLAY, ConfirmJob, EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import TrainableManifest, build_manifest
 from trainables.model import load_model
@@ -65,7 +65,7 @@ class Workbench:
             self.model = load_sharded(load, self._device)
         else:
             self.model = load_model(setup.model, dtype=dtype, device=self._device, roles=setup.roles)
-        encoder = Encoder.load(setup.model)
+        self._encoder = encoder = Encoder.load(setup.model)
         self._tokenizer = encoder.tokenizer
         self._train = Chain(
             load_samples(setup.encoded.get(f"{task.name}/train"), task.train, encoder)
@@ -86,6 +86,8 @@ class Workbench:
                 return self._evaluate_base(job)
             case PointJob():
                 return self._point_job(job)
+            case ConfirmJob():
+                return self._confirm_job(job)
             case TrainJob():
                 return self._train_job(job)
 
@@ -121,6 +123,23 @@ class Workbench:
             **self._cost(0.0, time.perf_counter() - began),
         }
         yield Report(step=job.point.step, done=True, evaluations=evaluations, metrics=metrics)
+
+    def _confirm_job(self, job: ConfirmJob) -> Iterator[Report]:
+        evaluator = Evaluator(job.data.setup(self._setup), self.model, self._encoder, self._share)
+        began = time.perf_counter()
+        if job.point is None:
+            evaluations, _ = evaluator.evaluate()
+        else:
+            members = self._opened(job.members)
+            with borrowed(self.model, point_manifest([own for own, _ in members]), seed=0):
+                apply_point(self.model, job.point.transform, members)
+                evaluations, _ = evaluator.evaluate()
+        yield Report(
+            step=0 if job.point is None else job.point.step,
+            done=True,
+            evaluations=evaluations,
+            metrics=self._cost(0.0, time.perf_counter() - began),
+        )
 
     def _opened(
         self, members: Sequence[TrainedWeights]

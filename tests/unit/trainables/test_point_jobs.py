@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import adapters, assert_is_base, llava, save_llava, setup, train_job
+from tiny_models import adapters, assert_is_base, llava, save_llava, setup, task, train_job
 
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
 from trainables.checkpoint import apply_delta, export_delta
-from trainables.jobs import EvaluateJob, PointJob, Report
+from trainables.jobs import ConfirmData, ConfirmJob, EvaluateJob, PointJob, Report
 from trainables.loop import TrialFailed
 from trainables.manifest import TrainableManifest
 from trainables.merging import merge_adapters
@@ -100,6 +100,38 @@ def test_the_further_from_the_base_the_more_drift(bench: Workbench, trained: dic
         for alpha in (0.25, 0.5, 1.0)
     ]
     assert 0 < drift[0] < drift[1] < drift[2]
+
+
+class TestConfirming:
+    """The confirm splits come with the job, and are scored as the search splits are."""
+
+    TASKS = (task("easy", "target", answers=("yes", "no")), task("kept", "held_out", n=9))
+
+    def confirm(self, bench: Workbench, point: Point | None, *members: TrainedWeights) -> Report:
+        (report,) = bench.run(ConfirmJob(data=ConfirmData(tasks=self.TASKS), point=point, members=members))
+        assert (report.done, report.error, report.manifest, report.checkpoint) == (True, None, None, None)
+        return report
+
+    def test_a_point_scores_what_a_search_on_these_samples_would_find(
+        self, bench: Workbench, trained: dict[str, Trained]
+    ) -> None:
+        weights = trained["sa_proj"].weights[1]
+        searching = Workbench(dataclasses.replace(bench._setup, tasks=self.TASKS))
+        for transform in (Identity(), Interpolation(0.5)):
+            report = self.confirm(bench, Point(0, 6, transform), weights)
+            assert report.evaluations == run(searching, transform, weights).evaluations
+            assert {name: each.n for name, each in report.evaluations.items()} == {"easy": 6, "kept": 9}
+
+    def test_the_base_is_scored_as_it_is(self, bench: Workbench) -> None:
+        (found,) = Workbench(dataclasses.replace(bench._setup, tasks=self.TASKS)).run(EvaluateJob())
+        assert self.confirm(bench, None).evaluations == found.evaluations
+
+    def test_the_next_job_scores_the_search_splits_again(self, bench: Workbench) -> None:
+        (before,) = bench.run(EvaluateJob())
+        self.confirm(bench, None)
+        (after,) = bench.run(EvaluateJob())
+        assert after.evaluations == before.evaluations
+        assert {name: each.n for name, each in after.evaluations.items()} == {"easy": 6, "kept": 5}
 
 
 def test_an_earlier_rung_holds_its_parameters_alone(
