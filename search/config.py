@@ -149,7 +149,7 @@ class StudyConfig(Section):
     search: SearchConfig
     points: PointsConfig | None = PointsConfig()
     selection: SelectionConfig = SelectionConfig()
-    finalists: FinalistsConfig | None = None
+    finalists: FinalistsConfig | None = FinalistsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
     output: str = Field("runs", description="Folder under which the study's folder is made.")
@@ -218,6 +218,25 @@ class StudyConfig(Section):
                 # What a card adds is not known yet.
                 if task is not None and task.card is None and split not in task.splits:
                     raise ValueError(f"tasks.{name}.{split}: {needs}")
+        if self.finalists is not None:
+            self._check_confirm(scored)
+
+    def _check_confirm(self, scored: tuple[str, ...]) -> None:
+        for name in scored:
+            task = self.tasks.get(name)
+            if task is None or task.card is not None or "confirm" in task.splits:
+                continue
+            if task.lm_eval is not None:
+                raise ValueError(
+                    f"tasks.{name}.lm_eval.confirm: the finalists are scored on documents that the search "
+                    "never saw, and a share of 0 leaves none; give a share, or train no finalists with "
+                    "finalists: null"
+                )
+            raise ValueError(
+                f"tasks.{name}.confirm: the finalists are scored on samples that the search never saw; name "
+                f"some, or the same as under tasks.{name}.search, which are then divided by "
+                f"tasks.{name}.divide, or train no finalists with finalists: null"
+            )
 
     def _check_workers(self) -> None:
         workers = self.resources.workers_per_trial
@@ -257,6 +276,13 @@ class StudyConfig(Section):
         soups = int(self.points.soup is not None and self.search.trials > 1)
         presets = sum(trained in self.queued_presets() for trained, _ in POINT_PRESETS.values())
         return min(self.points.top, self.search.trials) * transforms + soups + presets
+
+    @property
+    def finalist_steps(self) -> int:
+        """Most optimiser steps that all finalists take together."""
+        if self.finalists is None:
+            return 0
+        return int(self.finalists.budget * self.search.trials * self.training.steps)
 
     @property
     def startup_trials(self) -> int:
@@ -321,4 +347,5 @@ class StudyConfig(Section):
         return self._resolved("training.replay")
 
     def _resolved(self, *keys: str) -> dict[str, Task]:
-        return resolve({key: self.task_names[key] for key in keys}, self.tasks, self.data)
+        names = {key: self.task_names[key] for key in keys}
+        return resolve(names, self.tasks, self.data, confirmed=self.finalists is not None)

@@ -75,7 +75,7 @@ def encode_once(prepared: Prepared, console: Console) -> Prepared:
         InputError: A sample can't be encoded, or the storage can't be written.
     """
     cache = (prepared.config.folder.parent / ".cache" / "encoded").absolute()
-    splits = _splits(prepared.setup)
+    splits = _splits(prepared)
     folders = {name: cache / _key(prepared, name, samples) for name, samples in splits.items()}
     try:
         work = {
@@ -89,8 +89,13 @@ def encode_once(prepared: Prepared, console: Console) -> Prepared:
     except OSError as error:
         raise InputError(f"output: {cache} can't be written: {error.strerror or error}") from None
     prepared = leave_out(prepared, {name: index.bad for name, index in indices.items()})
-    encoded = {name: str(folder) for name, folder in folders.items()}
-    return replace(prepared, setup=replace(prepared.setup, encoded=encoded))
+    confirm = prepared.confirm
+    if confirm is not None:
+        encoded = {task.name: str(folders[f"{task.name}/confirm"]) for task in confirm.tasks}
+        confirm = replace(confirm, encoded=encoded)
+    # What workers load for the search leads to no confirm split.
+    searched = {name: str(folder) for name, folder in folders.items() if not name.endswith("/confirm")}
+    return replace(prepared, setup=replace(prepared.setup, encoded=searched), confirm=confirm)
 
 
 def for_workers(setup: WorkerSetup) -> WorkerSetup:
@@ -104,9 +109,11 @@ def for_workers(setup: WorkerSetup) -> WorkerSetup:
     return replace(setup, tasks=tuple(tasks), replay=setup.replay if needed(REPLAY) else ())
 
 
-def _splits(setup: WorkerSetup) -> dict[str, tuple[Sample, ...]]:
+def _splits(prepared: Prepared) -> dict[str, tuple[Sample, ...]]:
+    setup, confirm = prepared.setup, prepared.confirm
     splits = {f"{task.name}/train": task.train for task in setup.tasks}
     splits |= {f"{task.name}/search": task.search for task in setup.tasks}
+    splits |= {f"{task.name}/confirm": task.search for task in (confirm.tasks if confirm else ())}
     return {name: samples for name, samples in {**splits, REPLAY: setup.replay}.items() if samples}
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from search.bad_policy import SKIP_HINT, check_bad
 from search.config import StudyConfig
-from search.leakage import Findings, Leak, compare_splits
+from search.leakage import Findings, Leak, Overlap, compare_splits
 from search.study_file import InputError
 from search.thumbnails import Thumbnails
 from trainables.bad_samples import BadSample, SampleError
 from trainables.files import near_path
 from trainables.jobs import TaskData
 from trainables.lm_eval_task import LmEvalTask
-from trainables.samples import Sample, Split
+from trainables.samples import Sample, Split, fingerprint
 from trainables.tasks import Task
 
 
@@ -26,6 +26,8 @@ class StudyData:
 
     Attributes:
         tasks: Targets and held-out tasks, without their confirm splits.
+        confirm: The same tasks with their confirm splits as the samples that are scored, and no others; empty
+            where no finalists are trained.
         replay: Tasks of replay, with their training samples alone.
         leaks: Training samples that were left out, since they are also, or nearly, scored ones.
         warnings: What is allowed and yet worth a thought, one line each.
@@ -40,11 +42,12 @@ class StudyData:
     warnings: tuple[str, ...]
     fingerprints: Mapping[str, str]
     bad: tuple[BadSample, ...] = ()
+    confirm: tuple[TaskData, ...] = ()
 
     @property
     def all(self) -> tuple[TaskData, ...]:
-        """The tasks and those of replay."""
-        return (*self.tasks, *self.replay)
+        """All tasks whose samples a model will meet."""
+        return (*self.tasks, *self.replay, *self.confirm)
 
 
 def load_data(config: StudyConfig) -> StudyData:
@@ -53,7 +56,8 @@ def load_data(config: StudyConfig) -> StudyData:
     Raises:
         InputError: A task is unknown, a source is missing, wrong or empty, a sample is bad and
             `data.on_bad_sample` is not `skip`, or too many are, or training samples are scored ones and
-            `data.on_leak` is not `drop`, or none would be left.
+            `data.on_leak` is not `drop`, or none would be left; likewise samples to confirm with that the
+            search scores.
     """
     reader = _Reader(config)
     if config.data.mirror is not None and not Path(config.data.mirror).is_dir():
@@ -66,7 +70,7 @@ def load_data(config: StudyConfig) -> StudyData:
         # The confirm splits are read meanwhile.
         reader.check()
         confirm = {
-            name: partial(reader.samples, source, "confirm")
+            name: partial(reader.to_confirm, source)
             for name, source in sources.items()
             if "confirm" in source.splits
         }
@@ -85,13 +89,24 @@ def load_data(config: StudyConfig) -> StudyData:
             f"data: {'; '.join(map(str, found.leaks))}. No model may be trained on what scores it: take "
             "these samples out of the training split, or leave them out with data.on_leak: drop"
         )
+    then = "which so confirms less" if config.finalists is None else "left out of the confirm split"
+    confirm_tasks: tuple[TaskData, ...] = ()
+    if config.finalists is not None:
+        _check_overlaps(config, found.overlaps)
+        confirm_tasks = tuple(
+            _to_confirm(task, reader.held_back[task.name], found.overlaps) for task in tasks
+        )
     return StudyData(
         tasks=_without(tasks, found),
         replay=_without(replay, found),
         leaks=found.leaks,
-        warnings=found.warnings,
-        fingerprints=found.fingerprints,
+        warnings=(*(f"{overlap}, {then}" for overlap in found.overlaps), *found.warnings),
+        fingerprints={
+            **found.fingerprints,
+            **{f"{task.name}/confirm": fingerprint(task.search) for task in confirm_tasks if found.overlaps},
+        },
         bad=tuple(reader.bad),
+        confirm=confirm_tasks,
     )
 
 
@@ -120,11 +135,16 @@ class _Reader:
 
     Args:
         config: The study.
+
+    Attributes:
+        bad: What was wrong with samples that are left out.
+        held_back: Task -> its samples to confirm finalists with; empty where there will be none.
     """
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self.bad: list[BadSample] = []
+        self.held_back: dict[str, tuple[Sample, ...]] = {}
         self._sizes: dict[str, int] = {}
 
     def samples(self, source: Task, split: Split) -> list[Sample]:
@@ -147,6 +167,17 @@ class _Reader:
             for error in errors
         ]
         self._sizes[f"{source.name}/{split}"] = len(samples)
+        return samples
+
+    def to_confirm(self, source: Task) -> list[Sample]:
+        """Return the samples of a confirm split; they are kept where finalists will be scored on them.
+
+        Raises:
+            ValueError: As for `samples`.
+        """
+        samples = self.samples(source, "confirm")
+        if self.config.finalists is not None:
+            self.held_back[source.name] = tuple(samples)
         return samples
 
     def check(self) -> None:
@@ -191,6 +222,24 @@ def _load_replay(reader: _Reader, source: Task) -> TaskData:
         train=tuple(reader.samples(source, "train")),
         search=(),
     )
+
+
+def _check_overlaps(config: StudyConfig, overlaps: Sequence[Overlap]) -> None:
+    if overlaps and config.data.on_leak == "error":
+        raise InputError(
+            f"data: {'; '.join(map(str, overlaps))}. What the search has seen confirms nothing: take these "
+            "samples out of either split, or leave them out of the confirm split with data.on_leak: drop"
+        )
+
+
+def _to_confirm(task: TaskData, samples: Sequence[Sample], overlaps: Sequence[Overlap]) -> TaskData:
+    """Return a task with what is left of its confirm split as the samples that are scored."""
+    split = f"{task.name}/confirm"
+    seen = {place for overlap in overlaps if overlap.confirm == split for place in overlap.places}
+    left = tuple(sample for place, sample in enumerate(samples) if place not in seen)
+    if not left:
+        raise InputError(f"data.on_leak: the search scores every sample of {split}, so none is left")
+    return replace(task, train=(), search=left)
 
 
 def _without(tasks: Sequence[TaskData], found: Findings) -> tuple[TaskData, ...]:

@@ -44,6 +44,29 @@ class Leak:
         return f"{counted(self.samples, 'sample')} of {self.train} in {self.scored} ({told}: {first}{more})"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overlap:
+    """Samples of a confirm split that the search scores, too.
+
+    Attributes:
+        search: The search split, such as `counting/search`.
+        confirm: The confirm split.
+        places: Their places in it, rising.
+        examples: Labels of the first ones, each with that of its twin in the search split.
+    """
+
+    search: str
+    confirm: str
+    places: tuple[int, ...]
+    examples: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """Say how many samples of which split are found where, and name the first ones."""
+        first = ", ".join(f"{one} is {other}" for one, other in self.examples)
+        more = ", ..." if len(self.places) > len(self.examples) else ""
+        return f"{counted(len(self.places), 'sample')} of {self.confirm} in {self.search} ({first}{more})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Findings:
     """What a comparison of a study's splits found.
@@ -53,12 +76,14 @@ class Findings:
         dropped: These, as their split and their place in it.
         warnings: What is allowed and yet worth a thought, one line each.
         fingerprints: `<task>/<split>` -> content hash, without what is dropped, confirm splits included.
+        overlaps: Samples to confirm with that the search scores, too.
     """
 
     leaks: tuple[Leak, ...]
     dropped: frozenset[tuple[str, int]]
     warnings: tuple[str, ...]
     fingerprints: Mapping[str, str]
+    overlaps: tuple[Overlap, ...] = ()
 
 
 def compare_splits(
@@ -95,6 +120,7 @@ def compare_splits(
         leaks=tuple(_leaks(twins, train, {**search, **last})),
         dropped=dropped,
         warnings=tuple(_warnings(kept, search, last)),
+        overlaps=tuple(_overlaps(search, last)),
         fingerprints={
             split: fingerprint_of(each.content for each in samples)
             for split, samples in {**kept, **search, **last}.items()
@@ -119,16 +145,22 @@ def _leaks(twins: Iterable[Twin], train: Splits, scored: Splits) -> Iterator[Lea
         )
 
 
+def _overlaps(search: Splits, confirm: Splits) -> Iterator[Overlap]:
+    for split, samples in search.items():
+        labels = {each.content: each.label for each in samples}
+        for other, last in confirm.items():
+            if places := tuple(place for place, each in enumerate(last) if each.content in labels):
+                examples = tuple(
+                    (last[place].label, labels[last[place].content]) for place in places[:_EXAMPLES]
+                )
+                yield Overlap(search=split, confirm=other, places=places, examples=examples)
+
+
 def _warnings(train: Splits, search: Splits, confirm: Splits) -> Iterator[str]:
-    """Yield what is worth a thought: duplicates, shared images, and search samples that are to confirm."""
+    """Yield what is worth a thought: duplicates and shared images."""
     for split, samples in {**train, **search, **confirm}.items():
         if surplus := len(samples) - len({each.content for each in samples}):
             yield f"{split}: {counted(surplus, 'sample')} of {len(samples)} repeated from the same split"
-    for split, samples in search.items():
-        other = split.replace("/search", "/confirm")
-        contents = {each.content for each in confirm.get(other, ())}
-        if both := sum(each.content in contents for each in samples):
-            yield f"{split}: {counted(both, 'sample')} also in {other}, which so confirms less"
     images = {
         split: {digest for each in samples for digest in each.digests}
         for split, samples in {**search, **confirm}.items()

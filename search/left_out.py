@@ -36,6 +36,13 @@ def leave_out(prepared: Prepared, found: Found) -> Prepared:
         )
         for task in prepared.setup.tasks
     )
+    confirm = prepared.confirm
+    if confirm is not None:
+        held_back = tuple(
+            replace(task, search=_without(task, "confirm", found.get(f"{task.name}/confirm", ()), bad))
+            for task in confirm.tasks
+        )
+        confirm = replace(confirm, tasks=held_back)
     replay, first = [], 0
     for task in prepared.replay:
         last = first + len(task.train)
@@ -44,6 +51,7 @@ def leave_out(prepared: Prepared, found: Found) -> Prepared:
         first = last
     splits = {f"{task.name}/train": task.train for task in (*tasks, *replay)}
     splits |= {f"{task.name}/search": task.search for task in tasks}
+    splits |= {f"{task.name}/confirm": task.search for task in (confirm.tasks if confirm else ())}
     fresh = bad[len(prepared.bad) :]
     touched = {f"{each.task}/{each.split}" for each in fresh}
     # Earlier ones count to the share of their split; the first that is told is one of the fresh.
@@ -57,6 +65,7 @@ def leave_out(prepared: Prepared, found: Found) -> Prepared:
             prepared.setup, tasks=tasks, replay=tuple(sample for task in replay for sample in task.train)
         ),
         replay=tuple(replay),
+        confirm=confirm,
         bad=tuple(bad),
         data_fingerprints={
             **prepared.data_fingerprints,

@@ -16,7 +16,7 @@ from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
 from trainables.bad_samples import BadSample
-from trainables.jobs import TaskData, WorkerSetup
+from trainables.jobs import ConfirmData, TaskData, WorkerSetup
 
 _CLUSTER_TIMEOUT = 60.0  # seconds for a cluster and all its nodes to answer
 
@@ -35,6 +35,7 @@ class Prepared:
         warnings: What else was found in the data, one line each.
         bad: Samples that were left out, since they can't be used.
         replay: Tasks of replay, whose samples the setup has one after another.
+        confirm: What finalists are scored on, which workers get with those jobs alone; None without any.
     """
 
     config: StudyConfig
@@ -46,6 +47,7 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     bad: tuple[BadSample, ...] = ()
     replay: tuple[TaskData, ...] = ()
+    confirm: ConfirmData | None = None
 
 
 def prepare(config: StudyConfig) -> Prepared:
@@ -77,6 +79,7 @@ def prepare(config: StudyConfig) -> Prepared:
         warnings=data.warnings,
         bad=data.bad,
         replay=data.replay,
+        confirm=ConfirmData(tasks=data.confirm) if data.confirm else None,
     )
 
 

@@ -127,6 +127,11 @@ class LmEvalConfig(Section):
         None,
         description="lm-eval's metric, where it has several filters `metric,filter`; null: the first usable.",
     )
+    confirm: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0.5,
+        description="Share of the documents that is kept from the search, to confirm finalists; none is "
+        "where no finalists are trained.",
+    )
 
 
 class TaskConfig(Section):
@@ -194,7 +199,9 @@ class TaskConfig(Section):
     @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that it names; whether lm-eval's task has one shows when it is opened."""
-        return LM_EVAL_SPLITS if self.lm_eval is not None else tuple(self.origins)
+        if self.lm_eval is None:
+            return tuple(self.origins)
+        return LM_EVAL_SPLITS if self.lm_eval.confirm else LM_EVAL_SPLITS[:-1]
 
     @property
     def origins(self) -> dict[Split, Origin]:

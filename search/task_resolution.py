@@ -22,7 +22,11 @@ CARDS: Final = Path(__file__).parent / "cards"
 
 
 def resolve(
-    names_of: Mapping[str, tuple[str, ...]], own: Mapping[str, TaskConfig], data: DataConfig
+    names_of: Mapping[str, tuple[str, ...]],
+    own: Mapping[str, TaskConfig],
+    data: DataConfig,
+    *,
+    confirmed: bool = False,
 ) -> dict[str, Task]:
     """Return tasks by name, in the order of their names.
 
@@ -30,13 +34,16 @@ def resolve(
         names_of: Key of the study file that names tasks -> their names.
         own: The study file's own definitions.
         data: Where others lie.
+        confirmed: Whether there will be something to confirm, so that tasks of lm-eval are divided.
 
     Raises:
         ValueError: A name is unknown, or its definition is wrong; one line that names the key or the file.
     """
     defined = definitions(names_of, own, data)
     return {
-        name: _task(key, name, defined.get(name), data) for key, names in names_of.items() for name in names
+        name: _task(key, name, defined.get(name), data, confirmed=confirmed)
+        for key, names in names_of.items()
+        for name in names
     }
 
 
@@ -86,7 +93,7 @@ def whole(name: str, task: TaskConfig, folder: Path | None = None) -> TaskConfig
     return task if folder is None else _with_absolute_paths(task, own, folder)
 
 
-def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig) -> Task:
+def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig, *, confirmed: bool) -> Task:
     if definition is None:
         return EmbeddedTask(name=name)
     if (harness := definition.lm_eval) is not None:
@@ -99,6 +106,7 @@ def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig) 
                 chat_template=harness.chat_template,
                 chosen=harness.metric,
                 limit=definition.limit,
+                confirm=harness.confirm if confirmed else 0.0,
             )
         except ValueError as error:
             raise ValueError(f"{key}: task {name!r}: {error}") from None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainables.collate import Encoder
 from trainables.evaluate import TaskOutput
 from trainables.lm_eval_library import LmEvalError, definition_digest, quiet, seeded
-from trainables.lm_eval_task import LmEvalTask, document_number
+from trainables.lm_eval_task import LmEvalTask, document_of
 from trainables.parallel import Share
 from trainables.samples import Sample
 
@@ -65,8 +65,8 @@ class LmEvalScorer:
                 batch_size=batch_size,
                 softmax_dtype="float32",
             )
-            numbers = [document_number(sample) for sample in samples]
-            self._check(harness, samples, numbers)
+            numbers = [document_of(sample)[1] for sample in samples]
+            self._check(harness, samples)
             written = self._written(harness, max(numbers) + 1, encoder)
         self._requests = [written[number] for number in numbers]
         self._share = share
@@ -142,12 +142,11 @@ class LmEvalScorer:
             written[request.doc_id].append(request)
         return written
 
-    def _check(self, harness: LmEvalTask, samples: Sequence[Sample], numbers: Sequence[int]) -> None:
+    def _check(self, harness: LmEvalTask, samples: Sequence[Sample]) -> None:
         documents = self._task.eval_docs
         if definition_digest(harness.file) != harness.digest or any(
-            number >= len(documents)
-            or harness.sample(self._task, documents[number], "search", number) != sample
-            for sample, number in zip(samples, numbers, strict=True)
+            number >= len(documents) or harness.sample(self._task, documents[number], split, number) != sample
+            for sample, (split, number) in ((sample, document_of(sample)) for sample in samples)
         ):
             raise LmEvalError(
                 f"lm-eval's task {harness.task!r} is not the same in this worker as where the study began"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from trainables.bad_samples import SampleError
+from trainables.division import part_of
 from trainables.lm_eval_library import OTHER_SEED, LmEvalError, definition_digest, find_task, open_task, quiet
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
 from trainables.samples import Sample, Split
 
-# There is none to confirm on: lm-eval evaluates one split.
-LM_EVAL_SPLITS: Final[tuple[Split, ...]] = ("train", "search")
+# lm-eval evaluates one split, which is divided where there is something to confirm.
+LM_EVAL_SPLITS: Final[tuple[Split, ...]] = ("train", "search", "confirm")
 
 _GREEDY: Final = {"do_sample": False, "temperature": 0.0}
 
@@ -22,7 +23,8 @@ class LmEvalTask:
     """A task that lm-eval defines and scores; see `find_task` for the fields that name it.
 
     Its training samples are lm-eval's training documents, and its search samples those that lm-eval
-    evaluates: of its test split, or of its validation split where it has none.
+    evaluates: of its test split, or of its validation split where it has none. A share of these may be kept
+    to confirm with; which, the documents' text alone decides.
 
     Attributes:
         name: Name of the task in the study.
@@ -34,6 +36,7 @@ class LmEvalTask:
         chosen: Name of lm-eval's metric, `exact_match` or with its filter `exact_match,strict-match`; None
             takes the first that can be used.
         limit: Samples per split; None takes all.
+        confirm: Share of the evaluated documents that is its confirm split.
     """
 
     name: str
@@ -44,6 +47,7 @@ class LmEvalTask:
     chat_template: bool = False
     chosen: str | None = None
     limit: int | None = None
+    confirm: float = 0.0
 
     @classmethod
     def find(cls, name: str, task: str, folder: Path | None = None, **options: Any) -> LmEvalTask:
@@ -74,7 +78,7 @@ class LmEvalTask:
     @property
     def splits(self) -> tuple[Split, ...]:
         """Those that it may have; whether there are training documents shows when they are read."""
-        return LM_EVAL_SPLITS
+        return LM_EVAL_SPLITS if self.confirm else LM_EVAL_SPLITS[:-1]
 
     def open(self) -> Any:
         """Open lm-eval's task, with the examples that were asked for.
@@ -154,7 +158,7 @@ class LmEvalTask:
         """Return a split's first `limit` documents as samples, or all of them.
 
         Args:
-            split: `train` or `search`; there is no other.
+            split: One of `splits`.
             limit: Samples at most.
             bad: Takes the documents that can't be used; without it the first is raised.
 
@@ -163,20 +167,38 @@ class LmEvalTask:
             SampleError: A document can't be used.
         """
         task = self.open()
-        has_any = task.has_training_docs() if split == "train" else split == "search"
+        has_any = task.has_training_docs() if split == "train" else split in self.splits
         if not has_any:
             kind = "training documents" if split == "train" else f"split {split!r}"
             raise LmEvalError(f"tasks.{self.name}: lm-eval's task {self.task!r} has no {kind}")
         documents = task.training_docs() if split == "train" else task.eval_docs
-        samples = []
-        for number in range(min(each for each in (len(documents), limit, self.limit) if each is not None)):
+        most = min(each for each in (len(documents), limit, self.limit) if each is not None)
+        samples: list[Sample] = []
+        taken = number = 0
+        while taken < most and number < len(documents):
             try:
-                samples.append(self.sample(task, documents[number], split, number))
+                sample = self.sample(task, documents[number], split, number)
+                if split == "train" or self._part_of(sample) == split:
+                    samples.append(sample)
+                    taken += 1
             except SampleError as error:
-                if bad is None:
-                    raise
-                bad.append(error)
+                # What can't be read can't be divided either: it counts to what is searched on.
+                if split != "confirm":
+                    if bad is None:
+                        raise
+                    bad.append(error)
+                    taken += 1
+            number += 1
+        if not taken and self.confirm:
+            raise LmEvalError(
+                f"tasks.{self.name}.lm_eval.confirm: a share of {self.confirm:g} leaves none of the "
+                f"{len(documents)} documents of lm-eval's task {self.task!r} to the split {split!r}"
+            )
         return samples
+
+    def _part_of(self, sample: Sample) -> Split:
+        shares: dict[Split, float] = {"search": 1 - self.confirm, "confirm": self.confirm}
+        return part_of(sample, shares, seed=0)
 
     def sample(self, task: Any, document: Any, split: Split, number: int) -> Sample:
         """Return a document as a sample: the question as lm-eval writes it without examples, and its target.
@@ -227,6 +249,7 @@ def _text(target: Any, choices: list[str], where: str) -> str:
     return choices[target]
 
 
-def document_number(sample: Sample) -> int:
-    """Return which document a sample was made of."""
-    return int(sample.id.rpartition("-")[2])
+def document_of(sample: Sample) -> tuple[Split, int]:
+    """Return which document of which split a sample was made of."""
+    split, _, number = sample.id.rpartition("-")
+    return cast(Split, split), int(number)

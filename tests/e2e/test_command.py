@@ -41,6 +41,7 @@ REDUCED = (
     "evaluation.samples=20",
     "evaluation.rung_samples=8",
     "held_out=[digits, textures]",
+    "finalists=null",
 )
 
 

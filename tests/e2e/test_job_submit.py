@@ -68,7 +68,13 @@ def submit(head: dict[str, str], *words: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_study_runs_as_a_job(head: dict[str, str]) -> None:
-    small = ["search.trials=2", "training.steps=30", "evaluation.samples=10", "space.subsets=[llm, mlp]"]
+    small = [
+        "search.trials=2",
+        "training.steps=30",
+        "evaluation.samples=10",
+        "space.subsets=[llm, mlp]",
+        "finalists=null",
+    ]
     done = submit(head, "examples/quickstart.yaml", "name=job", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "recipe-search: exit status 0, done" in done.stdout

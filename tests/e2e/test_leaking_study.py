@@ -41,6 +41,7 @@ def study(tmp_path: Path) -> Path:
         "held_out": ["more"],
         "space": {"subsets": ["gate_up"], "learning_rate": [1e-4, 1e-3]},
         "training": {"steps": 2, "batch_size": 2},
+        "finalists": None,
         "search": {"trials": 1, "presets": False},
         "points": None,
     }

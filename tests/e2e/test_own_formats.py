@@ -135,6 +135,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "space": {"subsets": ["llm"], "learning_rate": [1e-3, 1e-2]},
         "training": {"steps": 2, "batch_size": 4},
         "evaluation": {"batch_size": 8},
+        "finalists": None,
         "search": {"trials": 1, "presets": False},
         "points": None,
         "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "own"},

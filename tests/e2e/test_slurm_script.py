@@ -62,7 +62,13 @@ def test_the_script_asks_for_a_study(job: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(700)
 def test_a_study_runs_on_two_nodes(job: dict[str, str]) -> None:
-    small = ["search.trials=2", "training.steps=30", "evaluation.samples=10", "space.subsets=[llm, mlp]"]
+    small = [
+        "search.trials=2",
+        "training.steps=30",
+        "evaluation.samples=10",
+        "space.subsets=[llm, mlp]",
+        "finalists=null",
+    ]
     done = run(job, "examples/quickstart.yaml", "name=slurm", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "recipe-search: exit status 0, done" in done.stdout

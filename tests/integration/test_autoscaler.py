@@ -47,6 +47,7 @@ STUDY = {
     "space": {"subsets": ["gate_up"], "learning_rate": [1e-4, 1e-3]},
     "training": {"steps": 4, "batch_size": 4, "samples": 16},
     "evaluation": {"samples": 8},
+    "finalists": None,
     "search": {"trials": 2},
     "resources": {"cpus_per_worker": 2, "gpus_per_worker": 0},
 }

@@ -33,6 +33,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         "space": {"subsets": ["llm"], "learning_rate": [1.0e-2, 1.0e-2]},
         "training": {"steps": 30, "batch_size": 4},
         "evaluation": {"batch_size": 8, "drift_samples": 2},
+        "finalists": None,
         "search": {"trials": 1, "presets": False},
         "points": None,
         "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}"},

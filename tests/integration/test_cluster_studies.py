@@ -39,6 +39,7 @@ STUDY: dict[str, Any] = {
     "space": {"subsets": ["gate_up", "projector"], "learning_rate": [1e-4, 1e-3]},
     "training": {"steps": 4, "batch_size": 4, "samples": 16},
     "evaluation": {"samples": 8},
+    "finalists": None,
     "search": {"trials": 4},
 }
 

@@ -41,6 +41,7 @@ def test_a_task_of_lm_eval_is_held_out(tmp_path: Path) -> None:
         "space": {"subsets": ["full"], "learning_rate": [1e-2, 1e-2]},
         "training": {"steps": 8, "batch_size": 4},
         "evaluation": {"batch_size": 4, "drift_samples": 3},
+        "finalists": None,
         "search": {"trials": 1, "presets": False},
         "points": None,
         # Questions of few words meet by chance.

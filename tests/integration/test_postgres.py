@@ -112,6 +112,7 @@ def study_config(name: str, **changes: Any) -> Any:
         "held_out": ["colour"],
         "space": {"subsets": ["gate_up", "full"], "learning_rate": [1e-5, 1e-2]},
         "training": {"steps": 40, "batch_size": 8},
+        "finalists": None,
         "search": {"trials": 2},
     }
     return parse_study(content | changes, "test")
@@ -252,6 +253,7 @@ def study_file(tmp_path: Path) -> Path:
         "training": {"steps": 2, "batch_size": 2, "samples": 8},
         "evaluation": {"samples": 4, "drift_samples": 4},
         "space": {"subsets": ["gate_up", "projector"], "learning_rate": [1e-4, 1e-3]},
+        "finalists": None,
         "search": {"trials": 3},
         "resources": {"max_concurrent_trials": 1},
         "output": str(tmp_path / "runs"),

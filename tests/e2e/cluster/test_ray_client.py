@@ -25,6 +25,7 @@ REDUCED = (
     "name=outside",
     "tracking.experiment=two words",
     "search.trials=1",
+    "finalists=null",
     "space.subsets=[gate_up]",
     "training.steps=2",
     "training.batch_size=4",

@@ -31,6 +31,7 @@ STUDY = {
     "space": {"subsets": ["gate_up", "projector"], "learning_rate": [1e-4, 1e-3]},
     "training": {"steps": 4, "batch_size": 4, "samples": 16},
     "evaluation": {"samples": 8},
+    "finalists": None,
     "search": {"trials": TRIALS},
     # More than either node has: each trial's workers train together across the two.
     "resources": {"workers_per_trial": 2},

@@ -53,6 +53,7 @@ def study(folder: Path, **sections: Any) -> StudyConfig:
             "held_out": ["old"],
             "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3]},
             "training": {"steps": 4, "batch_size": 2},
+            "finalists": None,
             "search": {"trials": 2},
             "output": str(folder / "runs"),
             "data": SKIP,

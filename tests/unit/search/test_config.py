@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from search.config import StudyConfig
-from search.study_file import dump_study, load_study, parse_study, resolve_paths
+from search.selection_config import FinalistsConfig
+from search.study_file import InputError, dump_study, load_study, parse_study, resolve_paths
 from spaces.recipe import Recipe
 from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import SUBSETS
@@ -28,6 +29,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "held_out": ["bees"],
         "space": {"subsets": ["gate_up", "full"], "learning_rate": [1e-5, 1e-2]},
         "training": {"steps": 40, "batch_size": 8},
+        "finalists": None,
         "search": {"trials": 4},
     } | changes
 
@@ -302,3 +304,40 @@ class TestRoundTrip:
 def test_trials_before_the_sampler_takes_over(search: dict[str, Any], startup: int) -> None:
     """TPE's model after a third, at most 10; NSGA breeds after a generation, a quarter of 4 to 50."""
     assert study(search=search).startup_trials == startup
+
+
+class TestConfirmSplits:
+    """Finalists are scored on samples that the search never saw: each task must have some."""
+
+    def test_one_that_is_missing_is_named_with_the_ways_out(self) -> None:
+        with pytest.raises(InputError) as caught:
+            study(finalists={})
+        assert str(caught.value) == (
+            "test: tasks.birds.confirm: the finalists are scored on samples that the search never saw; name "
+            "some, or the same as under tasks.birds.search, which are then divided by tasks.birds.divide, or "
+            "train no finalists with finalists: null"
+        )
+
+    def test_each_of_the_ways_leads_out(self) -> None:
+        own = {"train": "train.jsonl", "search": "search.jsonl"}
+        for confirm in ("confirm.jsonl", "search.jsonl"):
+            made = study(finalists={}, tasks={name: own | {"confirm": confirm} for name in ("birds", "bees")})
+            assert made.finalists is not None
+        assert study(finalists=None).finalists is None
+
+    def test_finalists_are_trained_unless_they_are_switched_off(self) -> None:
+        assert StudyConfig.model_fields["finalists"].default == FinalistsConfig()
+
+    def test_a_task_of_lm_eval_gives_a_share_unless_it_is_0(self) -> None:
+        def tasks(**harness: Any) -> dict[str, Any]:
+            return {name: {"lm_eval": {"task": "arc_easy", **harness}} for name in ("birds", "bees")}
+
+        assert study(finalists={}, tasks=tasks()).finalists is not None
+        with pytest.raises(InputError, match=r"tasks\.birds\.lm_eval\.confirm: .* a share of 0 leaves none"):
+            study(finalists={}, tasks=tasks(confirm=0))
+
+    def test_the_steps_that_finalists_may_take(self) -> None:
+        """A share of 0.3 of 4 trials of 40 steps."""
+        own = {"train": "train.jsonl", "search": "search.jsonl", "confirm": "confirm.jsonl"}
+        made = study(finalists={"budget": 0.3}, tasks={"birds": own, "bees": own})
+        assert (made.finalist_steps, study().finalist_steps) == (48, 0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,9 +21,11 @@ from search.config import StudyConfig
 from search.encoding import encode_once, for_workers
 from search.preparation import Prepared, prepare
 from search.study_file import InputError
+from spaces.points import Identity, Point
+from spaces.recipe import Recipe
 from trainables.collate import Encoder
 from trainables.encoded_set import EncodedSet, SetIndex
-from trainables.jobs import REPLAY
+from trainables.jobs import REPLAY, ConfirmJob, EvaluateJob, PointJob, TrainJob
 
 QUIET = Console(quiet=True)
 
@@ -42,6 +46,7 @@ def prepared(model: Path, output: Path, **sections: Any) -> Prepared:
                 "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3], "replay_ratio": [0.5]},
                 "training": {"steps": 4, "batch_size": 4, "samples": 6, "replay": ["digits"]},
                 "evaluation": {"samples": 3, "batch_size": 2, "drift_samples": 1},
+                "finalists": None,
                 "search": {"trials": 2},
                 "output": str(output),
                 **sections,
@@ -105,6 +110,33 @@ def test_workers_get_no_samples_that_lie_encoded_on_storage(model: Path, tmp_pat
     assert [(len(task.train), len(task.search)) for task in lean.tasks] == [(0, 3), (0, 3)]
     assert lean.replay == ()
     assert lean.encoded == setup.encoded
+
+
+def test_nothing_that_workers_load_leads_to_a_confirm_split(model: Path, tmp_path: Path) -> None:
+    """Neither what they load once nor any job of the search has a sample of it, or knows where one lies.
+
+    Of a sample all that is written are its question, answer and picture; and its split's folder has a name.
+    """
+    study = encode_once(prepared(model, tmp_path, finalists={}), QUIET)
+    assert study.confirm is not None
+    held_back = [task.search for task in study.confirm.tasks]
+    assert [len(samples) for samples in held_back] == [3, 3]
+    assert list(study.confirm.encoded) == ["counting", "compare_numbers"]
+    traces = [sample.id.encode() for samples in held_back for sample in samples]
+    traces += [np.asarray(image).tobytes() for samples in held_back for s in samples for image in s.images]
+    traces += [Path(folder).name.encode() for folder in study.confirm.encoded.values()]
+    allowed = pickle.dumps(ConfirmJob(data=study.confirm))
+    assert all(trace in allowed for trace in traces)
+    recipe = Recipe(subset="full", learning_rate=1e-3, steps=4, batch_size=4)
+    searched = (
+        for_workers(study.setup),
+        study.setup,
+        TrainJob(trial_id="t", recipe=recipe, seed=0, rungs=(4,), folder=str(tmp_path / "t")),
+        EvaluateJob(),
+        PointJob(point=Point(0, 4, Identity()), members=()),
+    )
+    for seen in map(pickle.dumps, searched):
+        assert not [trace for trace in traces if trace in seen]
 
 
 def test_what_is_too_large_to_keep_is_streamed(model: Path, tmp_path: Path) -> None:

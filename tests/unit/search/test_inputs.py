@@ -46,6 +46,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
         "held_out": ["old"],
         "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3]},
         "training": {"steps": 4, "batch_size": 2},
+        "finalists": None,
         "search": {"trials": 2},
     }
 

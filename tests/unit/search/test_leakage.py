@@ -46,6 +46,7 @@ class Planted:
             }.items()
         }
         self.on_leak = "error"
+        self.finalists: dict[str, int] | None = None
 
     def path(self, name: str, row: int) -> str:
         return f"{self.folder / name}.jsonl:{row + 1}"
@@ -67,6 +68,7 @@ class Planted:
             "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3], "replay_ratio": [0.5]},
             "training": {"steps": 4, "batch_size": 2, "replay": ["more"]},
             "search": {"trials": 2},
+            "finalists": self.finalists,
         }
         path = self.folder / "study.yaml"
         path.write_text(yaml.safe_dump(study))
@@ -122,7 +124,55 @@ def test_dropped_are_the_training_samples_alone(planted: Planted) -> None:
         ("more/train", "new/search", 1, 1),
     ]
     assert data.fingerprints["new/train"] == fingerprint(new.train)
-    assert not data.warnings
+    at = planted.path
+    assert data.warnings == (
+        f"1 sample of new/confirm in old/search ({at('new-confirm', 0)} is {at('old-search', 1)}), "
+        "which so confirms less",
+    )
+
+
+class TestWithFinalists:
+    """What the search scores confirms nothing."""
+
+    @pytest.fixture
+    def study(self, tmp_path: Path) -> Planted:
+        """One sample to confirm a task with is scored by the search, and another in another task."""
+        study = Planted(tmp_path)
+        study.finalists = {}
+        study.rows["new-confirm"][1] = study.rows["new-search"][2]
+        study.rows["new-confirm"][2] = study.rows["old-search"][0]
+        return study
+
+    def test_an_overlap_is_refused_in_one_line(self, study: Planted) -> None:
+        with pytest.raises(InputError) as caught:
+            load_data(study.config())
+        at = study.path
+        assert str(caught.value) == (
+            f"data: 1 sample of new/confirm in new/search ({at('new-confirm', 1)} is {at('new-search', 2)}); "
+            f"1 sample of new/confirm in old/search ({at('new-confirm', 2)} is {at('old-search', 0)}). What "
+            "the search has seen confirms nothing: take these samples out of either split, or leave them out "
+            "of the confirm split with data.on_leak: drop"
+        )
+
+    def test_or_left_out_of_the_confirm_split(self, study: Planted) -> None:
+        study.on_leak = "drop"
+        data = load_data(study.config())
+        new, old = data.confirm
+        assert [sample.prompt for sample in new.search] == ["new-confirm 0 ?"]
+        assert [sample.prompt for sample in old.search] == ["old-confirm 0 ?", "old-confirm 1 ?"]
+        assert (new.train, len(data.tasks[0].search)) == ((), 4)
+        assert data.fingerprints["new/confirm"] == fingerprint(new.search)
+        assert [line.endswith("left out of the confirm split") for line in data.warnings] == [True, True]
+
+    def test_none_left_is_an_error(self, study: Planted) -> None:
+        study.on_leak = "drop"
+        study.rows["old-confirm"] = study.rows["new-search"][:2]
+        with pytest.raises(InputError, match="the search scores every sample of old/confirm, so none"):
+            load_data(study.config())
+
+    def test_without_finalists_no_sample_to_confirm_with_is_kept(self, study: Planted) -> None:
+        study.finalists = None
+        assert load_data(study.config()).confirm == ()
 
 
 def test_no_sample_left_is_an_error(planted: Planted) -> None:
@@ -172,8 +222,9 @@ def test_what_is_allowed_is_a_warning(tmp_path: Path) -> None:
     data = load_data(study.config())
     assert not data.leaks
     assert data.warnings == (
+        f"1 sample of old/confirm in old/search ({study.path('old-confirm', 1)} is "
+        f"{study.path('old-search', 3)}), which so confirms less",
         "new/train: 1 sample of 6 repeated from the same split",
-        "old/search: 1 sample also in old/confirm, which so confirms less",
         "new/train: 2 samples about an image of old/search, with another question or answer",
     )
 

@@ -47,6 +47,7 @@ def study_file(home: Path, name: str = "study", **changes: Any) -> Path:
         "held_out": ["pick"],
         "space": {"subsets": ["full"], "learning_rate": [1e-5, 1e-2]},
         "training": {"steps": 4, "batch_size": 2},
+        "finalists": None,
         "search": {"trials": 2},
         "output": str(home / "runs"),
         **changes,

@@ -19,6 +19,7 @@ held_out: [bees]
 space: {subsets: [gate_up, full], learning_rate: [1e-5, 1e-2]}
 training: {steps: 40, batch_size: 8}
 search: {trials: 4}
+finalists: null
 """
 
 

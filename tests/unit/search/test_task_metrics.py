@@ -63,6 +63,7 @@ def test_samples_that_a_metric_can_t_score_are_an_error_at_once(
         "space": {"subsets": ["full"], "learning_rate": [1e-4, 1e-3]},
         "training": {"steps": 4, "batch_size": 2, "samples": 2},
         "evaluation": {"samples": 2},
+        "finalists": None,
         "search": {"trials": 2},
     }
     with pytest.raises(InputError) as error:

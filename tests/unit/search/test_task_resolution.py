@@ -55,6 +55,7 @@ def study_file(folder: Path, **changes: Any) -> Path:
         "held_out": ["digits"],
         "space": {"subsets": ["full"], "learning_rate": [1e-5, 1e-2]},
         "training": {"steps": 4, "batch_size": 8},
+        "finalists": None,
         "search": {"trials": 4},
         **changes,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lm_eval_world import LEARNT, UNSEEN, WEIGHED, WRITTEN, rows, write_task
 
 from trainables.bad_samples import SampleError
 from trainables.lm_eval_library import LmEvalError, find_task, own_tasks
-from trainables.lm_eval_task import LmEvalTask
+from trainables.lm_eval_task import LmEvalTask, document_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -176,6 +177,40 @@ def test_documents_become_samples(tmp_path: Path) -> None:
     assert (search.id, search.where) == ("search-4", "lm-eval's mine search document 4")
     with pytest.raises(LmEvalError, match="lm-eval's task 'mine' has no split 'confirm'"):
         task.load("confirm")
+
+
+class TestConfirm:
+    """A share of what lm-eval evaluates is kept from the search."""
+
+    def test_documents_are_divided_by_their_text_alone(self, tmp_path: Path) -> None:
+        folder = write_task(tmp_path, "mine", WRITTEN)
+        task = LmEvalTask.find("held", "mine", folder, confirm=0.5)
+        assert task.splits == ("train", "search", "confirm")
+        parts = {split: task.load(split) for split in ("search", "confirm")}
+        numbers = {split: [document_of(each)[1] for each in part] for split, part in parts.items()}
+        assert sorted(numbers["search"] + numbers["confirm"]) == list(range(LEARNT + UNSEEN))
+        assert all(numbers.values())
+        assert all(document_of(each)[0] == "confirm" for each in parts["confirm"])
+        # Neither order nor other documents matter: without the first half the others stay where they are.
+        later = write_task(tmp_path / "later", "mine", WRITTEN)
+        (later / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()[10:]))
+        again = LmEvalTask.find("held", "mine", later, confirm=0.5)
+        assert [document_of(each)[1] for each in again.load("confirm")] == [
+            number - 10 for number in numbers["confirm"] if number >= 10
+        ]
+
+    def test_a_bound_counts_the_samples_of_a_split(self, tmp_path: Path) -> None:
+        task = LmEvalTask.find("held", "mine", write_task(tmp_path, "mine", WRITTEN), confirm=0.5)
+        for split in task.splits[1:]:
+            assert task.load(split, 3) == task.load(split)[:3]
+            assert len(task.load(split, 3)) == 3
+
+    def test_a_share_that_leaves_nothing_is_refused(self, tmp_path: Path) -> None:
+        task = LmEvalTask.find("held", "mine", write_task(tmp_path, "mine", WRITTEN), confirm=1e-9)
+        with pytest.raises(
+            LmEvalError, match=r"^tasks.held.lm_eval.confirm: a share of 1e-09 leaves none of the"
+        ):
+            task.load("confirm")
 
 
 def test_a_task_without_training_documents_is_no_target(tmp_path: Path) -> None:
