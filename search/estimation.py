@@ -49,11 +49,27 @@ def estimate_finalists(
         objective: What the study maximises; the base's values there are not read.
         config: The study.
     """
-    found: dict[str, list[Mapping[str, Evaluation]]] = {}
-    for finalist in finalists:
-        runs = [run.confirm for run in finalist.runs if _same_samples(base, run.confirm)]
-        if runs:
-            found[finalist.candidate] = runs
+    runs = {finalist.candidate: [run.confirm for run in finalist.runs] for finalist in finalists}
+    return estimate_runs(runs, base, objective, config)
+
+
+def estimate_runs(
+    runs: Mapping[str, Sequence[Mapping[str, Evaluation]]],
+    base: Mapping[str, Evaluation],
+    objective: Objective,
+    config: StudyConfig,
+) -> Evidence:
+    """Return what recipes are worth that were trained several times, over seeds and samples.
+
+    Args:
+        runs: Key of a candidate -> its runs' evaluations; one without a run on the base's samples has no
+            estimates.
+        base: Task -> the untouched model's evaluation on the same split.
+        objective: What the study maximises; the base's values there are not read.
+        config: The study.
+    """
+    fitting = {key: [run for run in each if _same_samples(base, run)] for key, each in runs.items()}
+    found = {key: each for key, each in fitting.items() if each}
     if not found:
         return NO_EVIDENCE
     bootstrap = _bootstrap(base, objective, config)

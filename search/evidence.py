@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from search.objective import Score
 from search.results import Rung
 from trainables.evaluation import Evaluation
 
 Measure = Literal["score", "target_gain", "held_out_forgetting", "worst_forgetting"]
+MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,3 +113,17 @@ class Finalist:
     runs: tuple[FinalistRun, ...]
     estimates: Estimates | None = None
     dropped: bool = False
+
+    @property
+    def run(self) -> FinalistRun | None:
+        """The run whose weights stand for it: the one with the highest score on the search split.
+
+        What it scored on the confirm split decides nothing, so that those values stay unbiased. Runs whose
+        weights are gone count only where there are no others. None where every run failed.
+        """
+        measured = [
+            ((run.rung.weights is not None, run.rung.score.score), run)
+            for run in self.runs
+            if run.rung is not None
+        ]
+        return max(measured, key=lambda pair: pair[0])[1] if measured else None

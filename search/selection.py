@@ -80,12 +80,8 @@ class Selection:
 
     @property
     def run(self) -> FinalistRun | None:
-        """The winner's run on a new seed whose weights are handed over; None if it was not trained again.
-
-        It is the one with the highest score on the search split: what the confirm split says stays unbiased.
-        """
-        runs = [run for run in self.finalist.runs if run.rung is not None] if self.finalist else []
-        return max(runs, key=lambda run: run.rung.score.score if run.rung else 0.0, default=None)
+        """The winner's run on a new seed whose weights are handed over; None if there is none."""
+        return None if self.finalist is None else self.finalist.run
 
 
 def select(
