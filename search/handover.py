@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
 
+from search.evidence import MEASURES, Finalist, FinalistRun
 from search.predictions import write_predictions
 from search.recipe_document import FORMAT
 from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
@@ -75,8 +77,10 @@ def write_weights(folder: StudyFolder, record: StudyRecord, selection: Selection
 
 
 def _weights(selection: Selection) -> Path | None:
-    rung = selection.rung if selection.run is None else selection.run.rung
-    return None if rung is None or rung.weights is None else Path(rung.weights)
+    """Return the selected weights: of a finalist those of the run that stands for it, if they are there."""
+    rungs = (selection.run.rung if selection.run is not None else None, selection.rung)
+    kept = (Path(rung.weights) for rung in rungs if rung is not None and rung.weights is not None)
+    return next(kept, None)
 
 
 def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
@@ -121,7 +125,7 @@ def recipe_document(
             "fingerprint": record.model_fingerprint,
         },
         **described(record.architecture, manifest),
-        "evidence": None if winner is None or rung is None else _evidence(record, winner, rung),
+        "evidence": None if winner is None or rung is None else _evidence(record, selection, winner, rung),
         "objective": {
             "forgetting_weight": record.objective.forgetting_weight,
             "max_forgetting": record.objective.max_forgetting,
@@ -165,7 +169,7 @@ def _soup_recipes(record: StudyRecord, chosen: PointResult | None) -> dict[str, 
     return {"soup_recipes": {member.trial: recipes[member.trial] for member in chosen.point.members}}
 
 
-def _evidence(record: StudyRecord, winner: TrialResult, rung: Rung) -> dict[str, Any]:
+def _evidence(record: StudyRecord, selection: Selection, winner: TrialResult, rung: Rung) -> dict[str, Any]:
     def tasks(names: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
         return {name: _compared(record.base[name], rung.values[name]) for name in names}
 
@@ -177,7 +181,47 @@ def _evidence(record: StudyRecord, winner: TrialResult, rung: Rung) -> dict[str,
         **{name: round(value, 4) for name, value in rung.score.to_metrics().items()},
         "targets": tasks(record.config.targets),
         "held_out": tasks(record.config.held_out),
+        **_confirm_evidence(record, selection.finalist),
     }
+
+
+def _confirm_evidence(record: StudyRecord, finalist: Finalist | None) -> dict[str, Any]:
+    """Return what new seeds of the selected recipe scored on data that the search never saw, if any was.
+
+    Values are means over the seeds, with the intervals where they are known.
+    """
+    runs = [] if finalist is None else [run for run in finalist.runs if run.confirmed is not None]
+    if finalist is None or not runs:
+        return {}
+    scores = [run.confirmed.to_metrics() for run in runs if run.confirmed is not None]
+    found: dict[str, Any] = {
+        "split": "confirm",
+        "seeds": [run.seed for run in runs],
+        "handed_over": None if finalist.run is None else finalist.run.seed,
+    }
+    for name in MEASURES:
+        value = round(fmean(score[name] for score in scores), 4)
+        if finalist.estimates is None:
+            found[name] = {"value": value}
+            continue
+        known = finalist.estimates.of(name)
+        found[name] = {"value": value, "low": round(known.low, 4), "high": round(known.high, 4)}
+
+    def tasks(names: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
+        means = {name: fmean(run.confirm[name].value for run in runs) for name in names}
+        return {name: _compared(record.confirm_base[name], mean) for name, mean in means.items()}
+
+    found |= {"targets": tasks(record.config.targets), "held_out": tasks(record.config.held_out)}
+    return {"confirm": found, **_selected_run(finalist.run)}
+
+
+def _selected_run(run: FinalistRun | None) -> dict[str, Any]:
+    """Return what the weights that are handed over score themselves, by task."""
+    if run is None or run.rung is None:
+        return {}
+    confirm = {task: round(evaluation.value, 4) for task, evaluation in run.confirm.items()}
+    search = {task: round(value, 4) for task, value in run.rung.values.items()}
+    return {"selected": {"seed": run.seed, "search": search, "confirm": confirm}}
 
 
 def _compared(base: Evaluation, tuned: float) -> dict[str, float | int]:

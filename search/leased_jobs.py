@@ -18,7 +18,7 @@ Key = TypeVar("Key", bound=Hashable)
 def run_jobs(
     pool: Any, jobs: Mapping[Key, tuple[GroupShape, Job]], *, at_a_time: int
 ) -> Iterator[tuple[Key, Report]]:
-    """Have jobs of one report each done; yield their reports as they come.
+    """Have jobs done; yield their reports as they come, a job's own in their order.
 
     Args:
         pool: Handle of the `WorkerPool` actor.
@@ -26,11 +26,12 @@ def run_jobs(
         at_a_time: Bound on jobs at a time; the pool's room is another.
 
     Yields:
-        A job's key and its report; a group that failed is a report with an error.
+        A job's key and a report of it, the last of which is done; a group that failed is a report with an
+        error.
     """
     waiting = list(jobs)
     leases: dict[ray.ObjectRef[Lease], Key] = {}
-    reports: dict[ray.ObjectRef[Report], tuple[Key, Lease]] = {}
+    reports: dict[ray.ObjectRef[Report], tuple[Key, Lease, int]] = {}
     while waiting or leases or reports:
         while waiting and len(leases) + len(reports) < at_a_time:
             key = waiting.pop(0)
@@ -45,16 +46,19 @@ def run_jobs(
                 pool.reclaim.remote(f"job-{key}")
                 yield key, _failed(error)
                 continue
-            reports[lease.group.next_report.remote(sequence)] = key, lease
+            reports[lease.group.next_report.remote(sequence)] = key, lease, sequence
             continue
-        key, lease = reports.pop(done)
+        key, lease, sequence = reports.pop(done)
         try:
             report: Report = ray.get(done)
         except ray.exceptions.RayError as error:
             report = _failed(error)
             ray.get(pool.release.remote(lease.name, usable=False))
         else:
-            ray.get(pool.release.remote(lease.name))
+            if report.done:
+                ray.get(pool.release.remote(lease.name))
+            else:
+                reports[lease.group.next_report.remote(sequence)] = key, lease, sequence
         yield key, report
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from search.candidates import Candidate
+from search.evidence import FinalistRun
 from search.labels import approach_label
 from search.mlflow_store import flatten
 from search.results import PointResult, members_text
@@ -47,4 +49,26 @@ def point_run(result: PointResult) -> NestedRun:
         key=("point", str(result.number)),
         tags=tags,
         params=flatten({name: value for name, value in (recipe | fields).items() if value is not None}),
+    )
+
+
+def finalist_run(candidate: Candidate, result: FinalistRun, *, dropped: bool) -> NestedRun:
+    """Return the run of a finalist on one seed, called by its candidate's run.
+
+    Args:
+        candidate: The candidate.
+        result: Its run.
+        dropped: Whether it was dropped from the race.
+    """
+    made, trial = candidate.made, candidate.trial
+    own = (
+        trial_run(trial.trial_id, trial.number, trial.recipe, trial.preset)
+        if made is None
+        else point_run(made)
+    )
+    return NestedRun(
+        name=f"{own.name} seed {result.seed}",
+        key=("finalist", f"{candidate.key} seed {result.seed}"),
+        tags={"kind": "finalist", "candidate": candidate.key, "dropped": str(dropped).lower()},
+        params={**own.params, "seed": str(result.seed)},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ class Placement:
     def smallest_shape(self) -> GroupShape:
         """The shape that takes the least of the cluster; it holds the model, so it can evaluate it."""
         return min((execution.shape for execution in self.executions.values()), key=_size)
+
+    def shape_for(self, variants: Iterable[str]) -> GroupShape:
+        """Return the largest of the shapes that carry out recipes of these variants."""
+        shapes = (self.executions[variant].shape for variant in variants)
+        return max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
 
     @property
     def pool_cpus(self) -> float:

@@ -54,6 +54,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         "trials": config.search.trials,
         "presets": list(presets),
         "most_points": config.most_points,
+        "finalists": _finalists(config),
         "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
         "rung_samples": config.evaluation.rung_samples,
@@ -77,6 +78,18 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
             }
             for variant, fit in fits.items()
         ],
+    }
+
+
+def _finalists(config: StudyConfig) -> dict[str, Any] | None:
+    """Return how many finalists there may be, and what they may take; None without any."""
+    if config.finalists is None:
+        return None
+    return {
+        "most": config.finalists.most,
+        "seeds": config.finalists.seeds,
+        "most_steps": config.finalist_steps,
+        "steps_of_all_trials": config.search.trials * config.training.steps,
     }
 
 

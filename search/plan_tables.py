@@ -82,6 +82,18 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in runs["warnings"])
 
 
+def finalists_text(finalists: Mapping[str, Any] | None) -> str:
+    """Say how many finalists there may be, and what they take."""
+    if finalists is None:
+        return "no finalists, so that nothing is confirmed on data that the search never saw"
+    share = finalists["most_steps"] / finalists["steps_of_all_trials"]
+    return (
+        f"last up to {counted(finalists['most'], 'finalist')}, trained again on "
+        f"{counted(finalists['seeds'], 'new seed')} each, in {finalists['most_steps']} steps at most "
+        f"({share:.0%} of what all trials would take to their ends), and scored once on the confirm split"
+    )
+
+
 def _machines(machines: Sequence[Mapping[str, Any]]) -> str:
     def one(machine: Mapping[str, Any]) -> str:
         text = f"{machine['cpus']:g} CPU"

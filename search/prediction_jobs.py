@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from search.base import cached_evaluations
+from search.candidates import EVALUATIONS_FILE, candidates
 from search.leased_jobs import run_jobs
 from search.point_search import PointSearch, point_search
 from search.predictions import differences
 from search.selection import Selection
+from search.stored_finalists import slug_of
 from search.study_record import Predictions, StudyRecord
 from search.study_run import StudyRun
-from trainables.evaluation import Evaluation, evaluations_json
+from spaces.points import Identity
+from trainables.checkpoint import MANIFEST_FILE
+from trainables.evaluation import Evaluation, evaluations_json, read_evaluations
 from trainables.execution import GroupShape
 from trainables.files import write_atomically
 from trainables.jobs import EvaluateJob, PointJob
+from trainables.manifest import TrainableManifest
+from trainables.points import TrainedWeights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,13 +66,43 @@ def asked_of_selected(search: PointSearch, selection: Selection) -> Asked | None
     )
 
 
+def asked_of_finalists(run: StudyRun, record: StudyRecord) -> dict[str, Asked]:
+    """Return how each finalist is asked, by the name of its folder: the run that stands for it."""
+    trials = {trial.number: trial for trial in record.trials}
+    points = {each.key: each.point for each in candidates(record.trials, record.points)}
+    asked = {}
+    for finalist in record.finalists:
+        found = finalist.run
+        if found is None or found.rung is None or found.rung.weights is None:
+            continue
+        point = points[finalist.candidate]
+        weights = Path(found.rung.weights)
+        manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
+        member = TrainedWeights(path=str(weights), manifest=TrainableManifest.from_dict(manifest))
+        asked[slug_of(finalist.candidate)] = Asked(
+            called=f"finalist {finalist.candidate}",
+            shape=run.placement.shape_for(trials[each.trial].recipe.variant for each in point.members),
+            # What is done to a recipe's weights has been done to these.
+            job=PointJob(point=replace(point, transform=Identity()), members=(member,), predictions=True),
+            recorded=read_evaluations(run.folder.root / found.folder / EVALUATIONS_FILE),
+        )
+    return asked
+
+
 def with_predictions(run: StudyRun, record: StudyRecord, selection: Selection) -> StudyRecord:
-    """Return the record with what the base and the selected recipe answer to every sample."""
+    """Return the record with what the base, the finalists and the selected recipe answer to every sample."""
     asked = {"base": asked_of_base(run.shape, record.base, run.base_predictions)}
-    if (selected := asked_of_selected(point_search(run, record), selection)) is not None:
-        asked["selected"] = selected
-    with run.console.status("asking the base and the selected recipe for their answer to every sample"):
+    asked |= asked_of_finalists(run, record)
+    chosen = None if selection.finalist is None else slug_of(selection.finalist.candidate)
+    if chosen not in asked:
+        chosen = None
+        if (selected := asked_of_selected(point_search(run, record), selection)) is not None:
+            asked["selected"] = selected
+    with run.console.status("asking the base and the chosen recipes for their answer to every sample"):
         predictions = predict(run.pool, asked, at_a_time=run.placement.concurrency)
+    if chosen is not None and chosen in predictions.models:
+        models = {**predictions.models, "selected": predictions.models[chosen]}
+        predictions = replace(predictions, models=models)
     return replace(record, predictions=predictions)
 
 

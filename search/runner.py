@@ -15,6 +15,8 @@ from search.base import base_lines
 from search.cluster import connected
 from search.data_findings import bad_csv, data_lines, data_tags
 from search.encoding import encode_once, for_workers
+from search.evidence import MEASURES
+from search.finalist_search import with_finalists
 from search.handover import write_results
 from search.placement import Placement
 from search.point_search import with_points
@@ -162,6 +164,7 @@ def _search(
             first = record.trials[0].error if record.trials else "no trial was started"
             raise StudyFailed(f"every trial failed; the first one: {first}")
         record = with_points(run, record)
+        record = with_finalists(run, record)
         record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
         record = with_kept_weights(record, selection, folder)
@@ -207,4 +210,13 @@ def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selectio
 
 
 def _last_metrics(selection: Selection) -> dict[str, float]:
-    return selection.rung.score.to_metrics() if selection.rung else {"score": 0.0}
+    if selection.rung is None:
+        return {"score": 0.0}
+    confirmed = None if selection.finalist is None else selection.finalist.estimates
+    found = {} if confirmed is None else {name: confirmed.of(name) for name in MEASURES}
+    return {
+        **selection.rung.score.to_metrics(),
+        **{f"confirm/{name}": each.value for name, each in found.items()},
+        **{f"confirm/{name}_low": each.low for name, each in found.items()},
+        **{f"confirm/{name}_high": each.high for name, each in found.items()},
+    }

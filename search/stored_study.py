@@ -11,6 +11,7 @@ from search.config import StudyConfig
 from search.leakage import Leak
 from search.objective import Objective
 from search.results import PointResult, TrialResult
+from search.stored_finalists import read_finalists
 from search.stored_results import (
     POINT_FILE,
     TRIAL_FILE,
@@ -126,6 +127,8 @@ def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
         model_fingerprint=facts["model_fingerprint"],
         architecture=facts["architecture"],
         data_fingerprints=facts["data_fingerprints"],
+        finalists=read_finalists(folder.root),
+        confirm_base=read_evaluations(folder.confirm_base) if folder.confirm_base.is_file() else {},
         finalists_seconds=facts["finalists_seconds"],
         run_id=facts["run_id"],
         finished=facts["finished"],

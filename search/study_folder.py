@@ -83,8 +83,13 @@ class StudyFolder:
 
     @property
     def finalists(self) -> Path:
-        """One folder a finalist run."""
+        """One folder a finalist, with one for each of its runs, and `trained` for what they were made of."""
         return self.root / "finalists"
+
+    @property
+    def confirm_base(self) -> Path:
+        """What the untouched model scored on each sample of the confirm split; only with finalists."""
+        return self.root / "confirm_base.json"
 
     @property
     def predictions(self) -> Path:

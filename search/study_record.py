@@ -23,7 +23,8 @@ class Predictions:
     """What models answered to every sample of the search splits.
 
     Attributes:
-        models: Name of a model, `base` or `selected` -> task -> its evaluation, with predictions.
+        models: Name of a model, `base`, `selected` or that of a finalist's folder, such as `trial_3` -> task
+            -> its evaluation, with predictions.
         seconds: Wall-clock time of these evaluations.
         warnings: What is missing or differs from what was measured before, one line each.
     """

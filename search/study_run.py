@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from search.study_folder import StudyFolder
 from search.tracking import StudyTracker
 from trainables.evaluation import Evaluation
 from trainables.execution import GroupShape
+from trainables.jobs import ConfirmData, WorkerSetup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +59,37 @@ class StudyRun:
         Raises:
             StudyFailed: The base can't be evaluated.
         """
-        return cached_base(self._cache, self._base_key(), partial(measure_base, self.pool, self.shape))
+        key = self._base_key(self.prepared.setup)
+        return cached_base(self._cache, key, partial(measure_base, self.pool, self.shape))
+
+    def base_on_confirm(
+        self, data: ConfirmData, measure: Callable[[], Mapping[str, Evaluation]]
+    ) -> dict[str, Evaluation]:
+        """Return what the base scores on the confirm splits, which may be known already.
+
+        Args:
+            data: Their samples.
+            measure: Evaluates the base on them.
+        """
+        key = self._base_key(data.setup(self.prepared.setup))
+        return cached_base(self._cache, key, measure)[0]
 
     @property
     def base_predictions(self) -> Path:
         """The file that keeps what the base answers to every sample."""
-        return self._cache / f"{self._base_key(predictions=True)}.json"
+        return self._cache / f"{self._base_key(self.prepared.setup, predictions=True)}.json"
 
     @property
     def _cache(self) -> Path:
         return self.config.folder.parent / ".cache"
 
-    def _base_key(self, *, predictions: bool = False) -> str:
+    def _base_key(self, setup: WorkerSetup, *, predictions: bool = False) -> str:
         # A model's output may depend on these versions.
         made_with = [
             f"{name} {self.versions[name]}" for name in ("torch", "transformers") if name in self.versions
         ]
         return base_key(
-            self.prepared.setup,
+            setup,
             self.prepared.model_fingerprint,
             (str(self.shape), *made_with),
             predictions=predictions,

@@ -101,6 +101,9 @@ def _where(outcome: Outcome) -> Table:
     took = f"{outcome.record.seconds:.0f} s for {len(outcome.record.trials)} trials"
     if outcome.record.points:
         took += f", {outcome.record.points_seconds:.0f} s for {len(outcome.record.points)} points"
+    if outcome.record.finalists:
+        finalists = wording.counted(len(outcome.record.finalists), "finalist")
+        took += f", {outcome.record.finalists_seconds:.0f} s for {finalists}"
     if outcome.record.predictions.models:
         took += f", {outcome.record.predictions.seconds:.0f} s for predictions"
     if measured:

@@ -1,6 +1,7 @@
 """StudyTracker: the study's record in MLflow, written by a thread of its own.
 
-One parent run a study; under it one run `base` for the untouched model, one run a trial and one a point.
+One parent run a study; under it one run `base` for the untouched model, one run a trial, one a point and one
+for each seed of a finalist.
 MLflow only records: nothing here hands a result back. Artifacts of a SQLite store lie in `mlruns/` beside the
 database; a server decides for itself where its artifacts go.
 """
@@ -16,9 +17,12 @@ from types import TracebackType
 from typing import Any, Final
 
 from search.background import BackgroundWriter
+from search.candidates import Candidate
 from search.config import StudyConfig
+from search.evidence import FinalistRun
 from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
-from search.nested_runs import NestedRun, point_run, trial_run
+from search.nested_runs import NestedRun, finalist_run, point_run, trial_run
+from search.objective import Objective, score_metrics
 from search.passwords import shown
 from search.results import PointResult, TrialResult, TrialState
 from search.study_file import dump_study, plain_values
@@ -221,6 +225,34 @@ class StudyTracker:
             self._end(run, "FAILED" if result.error else "FINISHED", now)
 
         self._writer.submit(key, write)
+
+    def log_finalist(
+        self, candidate: Candidate, result: FinalistRun, confirm: Objective, *, dropped: bool
+    ) -> None:
+        """Record a candidate's recipe trained again on a new seed, as a nested run that has ended.
+
+        Args:
+            candidate: The candidate.
+            result: Its run.
+            confirm: The objective, with the base's values on the confirm split.
+            dropped: Whether the candidate was dropped from the race.
+        """
+        spec = finalist_run(candidate, result, dropped=dropped)
+        key = " ".join(spec.key)
+        metrics = dict(result.rung.metrics) if result.rung else {}
+        if result.confirmed is not None:
+            found = score_metrics(result.confirm, objective=confirm)
+            metrics |= {f"confirm/{name}": value for name, value in found.items()}
+        tags = {"error": result.error[:_LONGEST_TAG]} if result.error else {}
+        step, now = candidate.point.step, _now()
+
+        def write() -> None:
+            self._specs[key] = spec
+            run = self._nested_run(key)
+            log_batch(self._client, run, metrics=metrics, tags=tags, step=step, timestamp=now)
+            self._end(run, "FAILED" if result.error else "FINISHED", now)
+
+        self._writer.submit(f"{candidate.key} on seed {result.seed}", write)
 
     def log_artifacts(self, paths: Iterable[Path]) -> None:
         """Record files and whole folders with the study's run, under their own names."""

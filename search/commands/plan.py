@@ -43,7 +43,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from search.inputs import load_data
     from search.outline import outline_study
     from search.plan import planned_nodes, study_plan
-    from search.plan_tables import plan_lines, plan_tables
+    from search.plan_tables import finalists_text, plan_lines, plan_tables
     from search.preparation import with_gpu_memory
     from search.study_check import nodes_to_run_on
     from search.study_file import load_study
@@ -77,7 +77,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         f"the first {plan['startup_trials']} start-up trials; "
         f"evaluated at {', '.join(map(str, plan['rungs']))} of {plan['rungs'][-1]} steps{on}, "
         f"batch size {plan['batch_size']}; then up to {plan['most_points']} points, "
-        "made from the best trials' weights without training and evaluated\n"
+        "made from the best trials' weights without training and evaluated; "
+        f"{finalists_text(plan['finalists'])}\n"
     )
     for table in plan_tables(plan):
         console.print(table)

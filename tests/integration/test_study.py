@@ -26,8 +26,10 @@ from tiny_models import samples
 
 from search import cli
 from search.preparation import prepare
+from search.racing import fresh_seeds
 from search.results import TrialResult, TrialState
 from search.runner import Outcome, run_study
+from search.stored_study import read_study
 from search.study_file import load_study
 from search.tracking import prepare_store
 from spaces.points import Identity, Point
@@ -72,8 +74,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
             "easy": {
                 "train": write_samples(folder / "easy-train.jsonl", "easy", 16, 1, **easy),
                 "search": write_samples(folder / "easy-search.jsonl", "easy", 6, 2, **easy),
+                "confirm": write_samples(folder / "easy-confirm.jsonl", "easy", 7, 4, **easy),
             },
-            "kept": {"search": write_samples(folder / "kept.jsonl", "kept", 5, 3, images=False)},
+            "kept": {
+                "search": write_samples(folder / "kept.jsonl", "kept", 5, 3, images=False),
+                "confirm": write_samples(folder / "kept-confirm.jsonl", "kept", 4, 5, images=False),
+            },
         },
         "targets": ["easy"],
         "held_out": ["kept"],
@@ -87,6 +93,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
         "search": {"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
         "points": {"top": 1, "alpha": [0.0, 0.5], "soup": None, "earlier_rungs": True},
         "selection": {"keep_weights": "all"},
+        "finalists": {"most": 2, "seeds": 2, "budget": 0.5},
         "resources": {"max_concurrent_trials": 1},
         "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "tests"},
         "output": str(folder / "runs"),
@@ -182,7 +189,7 @@ def test_the_best_trial_s_points_are_evaluated_and_recorded(outcome: Outcome, ho
         assert run.data.metrics["score"] == float(row["score"]) == result.measured.score.score
     document = yaml.safe_load(outcome.folder.recipe.read_text(encoding="utf-8"))
     chosen = outcome.selection.point
-    assert outcome.selection.winner is best
+    assert outcome.selection.winner == best
     assert Point.from_dict(document["point"]) == (chosen.point if chosen else Point(1, 16, Identity()))
 
 
@@ -216,12 +223,11 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     assert evaluations == outcome.record.base
     apply_delta(bench.model, outcome.folder.selected)
     evaluations, _ = bench.evaluator.evaluate()
-    winner = outcome.selection.winner
-    assert winner is not None
-    rung = outcome.selection.rung
-    assert rung is not None
-    assert {name: evaluation.value for name, evaluation in evaluations.items()} == rung.values
-    assert evaluations == read_evaluations(outcome.folder.trials / winner.trial_id / rung_file(rung.step))
+    run = outcome.selection.run
+    assert run is not None, "what is handed over was trained on a new seed"
+    assert run.rung is not None
+    assert {name: evaluation.value for name, evaluation in evaluations.items()} == run.rung.values
+    assert evaluations == read_evaluations(outcome.folder.root / run.folder / "evaluations.json")
     untouched = load_model(config.model.path, dtype=torch.float32)
     changed = {
         name
@@ -232,21 +238,95 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
 
 
+def test_finalists_are_trained_on_new_seeds_and_confirmed(outcome: Outcome, home: Path) -> None:
+    """The best trial and a point of its weights share its runs: two of 16 steps, as the budget allows."""
+    record, folder = outcome.record, outcome.folder
+    first, second = record.finalists
+    assert first.candidate == "trial 1"
+    assert second.candidate.startswith("point ")
+    assert record.config.finalist_steps == 32
+    trained = sorted(path.parent.name for path in folder.finalists.glob("trained/*/training.json"))
+    seeds = fresh_seeds(0, 2)
+    assert trained == sorted(f"trial_1_seed_{seed}" for seed in seeds)
+    prepared = prepare(record.config)
+    assert prepared.confirm is not None
+    bench = Workbench(prepared.confirm.setup(prepared.setup))
+    base, _ = bench.evaluator.evaluate()
+    assert {task: evaluation.n for task, evaluation in base.items()} == {"easy": 7, "kept": 4}
+    assert record.confirm_base == base
+    for finalist in (first, second):
+        assert [run.seed for run in finalist.runs] == list(seeds)
+        assert finalist.estimates is not None
+        scores = [run.confirmed.score for run in finalist.runs if run.confirmed is not None]
+        assert finalist.estimates.score.value == pytest.approx(statistics.fmean(scores))
+        for run in finalist.runs:
+            assert run.confirmed is not None
+            values = {task: run.confirm[task].value for task in ("easy", "kept")}
+            gain, kept = values["easy"] - base["easy"].value, base["kept"].value - values["kept"]
+            assert run.confirmed.score == pytest.approx(gain - kept)
+    # What is handed over scores on the confirm split what was confirmed of it.
+    run = outcome.selection.run
+    assert run is not None
+    apply_delta(bench.model, folder.selected)
+    assert bench.evaluator.evaluate()[0] == run.confirm
+    scored = [each.rung.score.score for each in first.runs + second.runs if each.rung is not None]
+    assert run.rung is not None
+    assert len(scored) == 4
+    again = read_study(folder.root)
+    assert (again.finalists, again.confirm_base) == (record.finalists, record.confirm_base)
+
+
+def test_what_was_confirmed_is_told_in_the_recipe_and_in_mlflow(outcome: Outcome, home: Path) -> None:
+    document = yaml.safe_load(outcome.folder.recipe.read_text(encoding="utf-8"))
+    finalist, run = outcome.selection.finalist, outcome.selection.run
+    assert finalist is not None
+    assert finalist.estimates is not None
+    assert run is not None
+    confirm = document["evidence"]["confirm"]
+    assert (confirm["seeds"], confirm["handed_over"]) == ([each.seed for each in finalist.runs], run.seed)
+    score = finalist.estimates.score
+    assert confirm["score"] == {name: round(getattr(score, name), 4) for name in ("value", "low", "high")}
+    assert (confirm["targets"]["easy"]["n"], confirm["held_out"]["kept"]["n"]) == (7, 4)
+    assert run.rung is not None
+    assert document["evidence"]["selected"] == {
+        "seed": run.seed,
+        "search": {task: round(value, 4) for task, value in run.rung.values.items()},
+        "confirm": {task: round(evaluation.value, 4) for task, evaluation in run.confirm.items()},
+    }
+    parent, nested = runs(home, "made")
+    assert parent.data.metrics["confirm/score"] == score.value
+    recorded = {r.data.tags["finalist"]: r for r in nested if r.data.tags["kind"] == "finalist"}
+    assert len(recorded) == 4
+    for each in outcome.record.finalists:
+        for result in each.runs:
+            found = recorded[f"{each.candidate} seed {result.seed}"]
+            assert result.rung is not None
+            assert result.confirmed is not None
+            assert (found.info.status, found.data.params["seed"]) == ("FINISHED", str(result.seed))
+            assert found.data.metrics["score"] == result.rung.score.score
+            assert found.data.metrics["confirm/score"] == result.confirmed.score
+            assert found.data.metrics["confirm/target/easy"] == result.confirm["easy"].value
+
+
 def test_every_sample_s_prediction_lies_beside_its_score(outcome: Outcome, home: Path) -> None:
     """What was asked after the selection scores as it did before, sample by sample."""
-    rung, winner = outcome.selection.rung, outcome.selection.winner
-    assert rung is not None
-    assert winner is not None
+    run = outcome.selection.run
+    assert run is not None
+    assert run.rung is not None
     assert outcome.record.predictions.warnings == ()
     assert outcome.record.predictions.seconds > 0
     recorded = {
         "base": outcome.record.base,
-        "selected": read_evaluations(outcome.folder.trials / winner.trial_id / rung_file(rung.step)),
+        "selected": read_evaluations(outcome.folder.root / run.folder / "evaluations.json"),
     }
-    values = {"base": outcome.record.objective.base, "selected": rung.values}
+    values = {"base": outcome.record.objective.base, "selected": run.rung.values}
     files = {path.stem: path for path in outcome.folder.predictions.iterdir()}
-    assert set(files) == {"base", "selected"}
-    for model, file in files.items():
+    finalists = [finalist.candidate.replace(" ", "_") for finalist in outcome.record.finalists]
+    assert sorted(files) == sorted(["base", "selected", *finalists])
+    assert outcome.selection.finalist is not None
+    own = outcome.selection.finalist.candidate.replace(" ", "_")
+    assert files[own].read_bytes() == files["selected"].read_bytes()
+    for model, file in ((model, files[model]) for model in recorded):
         rows = pq.read_table(file).to_pylist()
         assert [row["task"] for row in rows] == ["easy"] * 6 + ["kept"] * 5
         for task in ("easy", "kept"):
@@ -260,7 +340,7 @@ def test_every_sample_s_prediction_lies_beside_its_score(outcome: Outcome, home:
     parent, _ = runs(home, "made")
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     artifacts = {artifact.path for artifact in client.list_artifacts(parent.info.run_id, "predictions")}
-    assert artifacts == {"predictions/base.parquet", "predictions/selected.parquet"}
+    assert artifacts == {f"predictions/{name}.parquet" for name in files}
 
 
 def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
@@ -291,7 +371,8 @@ def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
     assert document["verdict"] == "keep the base"
     assert document["recipe"] is None
     assert document["trials"]["FAILED"] == 0
-    assert not (home / "runs" / "second" / "selected").exists()
+    for nothing in ("selected", "finalists", "confirm_base.json"):
+        assert not (home / "runs" / "second" / nothing).exists()
     assert not list((home / "runs" / "second" / "trials").rglob("*.safetensors"))
     assert (home / "runs" / "second" / "report.html").is_file()
     # The base's answers are as they were; there is nothing selected to ask.

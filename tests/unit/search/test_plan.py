@@ -18,7 +18,7 @@ from search.cli import main
 from search.devices import GIB, Node
 from search.outline import Outline
 from search.plan import planned_nodes, study_plan
-from search.plan_tables import plan_lines, plan_tables
+from search.plan_tables import finalists_text, plan_lines, plan_tables
 from search.study_check import check_study
 from search.study_file import load_study
 from search.wording import human_bytes
@@ -64,6 +64,7 @@ def write_study(folder: Path, *, model: Mapping[str, Any], subsets: Sequence[str
         "space": {"subsets": list(subsets), "learning_rate": [1e-6, 1e-4]},
         "training": {"steps": 10, "batch_size": 2},
         "evaluation": {"batch_size": 2},
+        "finalists": None,
         "search": {"trials": 2},
     }
     file = folder / "study.yaml"
@@ -121,6 +122,14 @@ def test_says_what_will_be_run() -> None:
     # Two interpolations of each of two trials, and a soup; no preset trains the MLPs.
     assert made["most_points"] == 2 * 2 + 1
     assert (made["rungs"], made["rung_samples"]) == ([40], None)
+    # Half of what 4 trials of 40 steps take.
+    finalists = {"most": 3, "seeds": 2, "most_steps": 80, "steps_of_all_trials": 160}
+    assert made["finalists"] == finalists
+    assert finalists_text(finalists) == (
+        "last up to 3 finalists, trained again on 2 new seeds each, in 80 steps at most (50% of what all "
+        "trials would take to their ends), and scored once on the confirm split"
+    )
+    assert finalists_text(None).startswith("no finalists, so that nothing is confirmed")
     assert made["runs"] == {
         "fits": True,
         "trials_at_a_time": 4,
