@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.candidates import Candidate
 from search.labels import approach_label
-from search.wording import counted
+from search.wording import counted, rate
 from spaces.points import Identity, Interpolation, Point, Pruning, Soup
 
 
@@ -14,6 +14,15 @@ def candidate_name(candidate: Candidate) -> str:
     how = f"{approach_label(recipe)} at learning rate {recipe.learning_rate:.2g}"
     trial = f"trial {candidate.trial.number} ({how})"
     return trial if candidate.made is None else done_to(candidate.point, whose=trial)
+
+
+def brief_name(candidate: Candidate) -> str:
+    """Name a candidate in few words: `trial 3 (gate_up 3.1e-4)`, `point 5 (trial 3 alpha 0.9)`."""
+    trial, made = candidate.trial, candidate.made
+    if made is None:
+        return f"{candidate.key} ({approach_label(trial.recipe)} {rate(trial.recipe.learning_rate)})"
+    whose = "" if isinstance(made.point.transform, Soup) else f"trial {trial.number} "
+    return f"{candidate.key} ({whose}{made.point.label})"
 
 
 def candidate_subject(candidate: Candidate) -> str:

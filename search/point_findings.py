@@ -30,15 +30,6 @@ def made_then(result: PointResult | None) -> str:
             return f", then average its weights with those of {noun} {' and '.join(others)}"
 
 
-def candidate_name(candidate: Candidate) -> str:
-    """Name a candidate in a sentence: `trial 3 (gate_up 3.1e-4)`, `point 5 (trial 3 alpha 0.9)`."""
-    trial, made = candidate.trial, candidate.made
-    if made is None:
-        return f"{candidate.key} ({approach_label(trial.recipe)} {wording.rate(trial.recipe.learning_rate)})"
-    whose = "" if isinstance(made.point.transform, Soup) else f"trial {trial.number} "
-    return f"{candidate.key} ({whose}{made.point.label})"
-
-
 def point_caveat(record: StudyRecord) -> str:
     """Say what the points' scores are worth; empty where none was measured."""
     number = sum(result.rung is not None for result in record.points)

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search import findings, plot_theme, verdict
+from search import findings, plot_theme, verdict, wording
 from search.data_findings import bad_rows, leak_rows
 from search.example_findings import example_rows
 from search.importance import too_few
@@ -25,6 +25,7 @@ from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
 from search.report_sections.headline import tiles
 from search.report_sections.ranking import formula, ranking_rows
+from search.report_sections.savings import full_trials, saving_rows
 from search.report_sections.subsets import subset_rows
 from search.report_sections.tasks import task_rows, tasks_title
 from search.report_sections.totals import failure_rows, total_rows
@@ -67,6 +68,8 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         warnings=record.predictions.warnings,
         importance_missing=too_few(record),
         totals=total_rows(record),
+        savings=saving_rows(record, selection),
+        full_trials=wording.counted(full_trials(record, selection), "trial"),
         failures=failure_rows(record),
         leaks=leak_rows(record.leaks),
         bad=bad_rows(record.bad),

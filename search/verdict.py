@@ -8,7 +8,8 @@ from search import findings, wording
 from search.candidates import candidates
 from search.evidence import Estimate, Estimates, Finalist
 from search.labels import approach_sentence, group_label
-from search.point_findings import candidate_name, made_then, point_caveat
+from search.naming import brief_name
+from search.point_findings import made_then, point_caveat
 from search.results import TrialState
 from search.selection import Selection
 from search.study_record import StudyRecord
@@ -99,7 +100,7 @@ def tied_names(record: StudyRecord, selection: Selection) -> list[str]:
     by_key = {each.key: each for each in candidates(record.trials, record.points)}
     chosen = findings.selected(selection)
     keys = [key for key in selection.tied if chosen is not None and key != chosen.key]
-    return [candidate_name(by_key[key]) for key in keys]
+    return [brief_name(by_key[key]) for key in keys]
 
 
 def _what(record: StudyRecord, selection: Selection) -> str:
@@ -128,7 +129,7 @@ def _let_down(record: StudyRecord) -> str:
     by_key = {each.key: each for each in candidates(record.trials, record.points)}
     candidate = by_key[best.candidate]
     score = best.estimates.score
-    name = candidate_name(candidate)
+    name = brief_name(candidate)
     return (
         f" {name[0].upper()}{name[1:]} did best on the confirm split, which the search never saw: a score of "
         f"{findings.with_interval(score.value, score)}. The search had shown "

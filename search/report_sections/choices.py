@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import math
+import shlex
+
 from search import findings, wording
 from search.candidates import candidates
-from search.point_findings import candidate_name
+from search.choices import Choice
+from search.naming import brief_name
 from search.selection import Selection
 from search.study_record import StudyRecord
 
 
 def choice_cards(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
-    """Return one card a choice."""
+    """Return one card a recipe that is offered under one or several names, the most cautious first."""
     by_key = {each.key: each for each in candidates(record.trials, record.points)}
     chosen = findings.selected(selection)
-    cards: list[dict[str, object]] = []
+    offered: dict[str, list[Choice]] = {}
     for choice in selection.choices:
-        candidate = by_key[choice.candidate]
+        offered.setdefault(choice.candidate, []).append(choice)
+    cards: list[dict[str, object]] = []
+    for key, choices in offered.items():
+        candidate = by_key[key]
         known, score = findings.estimates_of(selection, candidate), candidate.rung.score
+        is_chosen = chosen is not None and chosen.key == key
+        trained = candidate.rung.metrics.get("cost/trainable_parameters", math.nan)
         cards.append(
             {
-                "name": choice.name,
-                "title": choice.title,
-                "sentence": choice.sentence,
-                "recipe": candidate_name(candidate),
-                "selected": chosen is not None and chosen.key == choice.candidate,
+                "name": " and ".join(choice.name for choice in choices),
+                "title": "; ".join(choice.title for choice in choices),
+                "recipe": brief_name(candidate),
+                "selected": is_chosen,
                 "gain": findings.with_interval(score.target_gain, known.target_gain if known else None),
                 "forgetting": findings.with_interval(
                     score.held_out_forgetting, known.held_out_forgetting if known else None
                 ),
-                "cost": wording.count(candidate.rung.metrics.get("cost/trainable_parameters", float("nan"))),
+                "cost": f"{wording.count(trained)} parameters",
+                "command": "" if is_chosen else _command(record, choices[0]),
             }
         )
     return cards
+
+
+def _command(record: StudyRecord, choice: Choice) -> str:
+    return shlex.join(["recipe-search", "select", str(record.config.folder), "--choice", choice.name])

@@ -8,7 +8,7 @@ import statistics
 from search import findings, wording
 from search.candidates import candidates
 from search.evidence import Finalist, FinalistRun
-from search.point_findings import candidate_name
+from search.naming import brief_name
 from search.report_sections.whiskers import Scale, reach, whisker
 from search.selection import Selection
 from search.study_record import StudyRecord
@@ -35,7 +35,7 @@ def finalist_rows(record: StudyRecord, selection: Selection) -> list[dict[str, o
         is_chosen = chosen is not None and chosen.key == finalist.candidate
         rows.append(
             {
-                "name": candidate_name(by_key[finalist.candidate]),
+                "name": brief_name(by_key[finalist.candidate]),
                 "kind": "chosen" if is_chosen else "",
                 "searched": wording.points(score),
                 "searched_interval": wording.interval(search.score.low, search.score.high) if search else "",

@@ -30,8 +30,10 @@ from search.choices import Choice
 from search.config import StudyConfig
 from search.evidence import Finalist, FinalistRun
 from search.report import render_report
+from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
 from search.report_sections.ranking import ranking_rows
+from search.report_sections.savings import saving_rows
 from search.report_sections.whiskers import Whisker
 from search.results import TrialResult, TrialState
 from search.selection import select
@@ -165,6 +167,7 @@ def test_the_ranking_shows_intervals_ties_and_choices() -> None:
     assert second["mark"] == Whisker(zero=3.7, dot=42.3, start=34.6, width=15.4)
     text = " ".join(Page(render_report(study, selection)).text.split())
     assert "Forgets nothing" in text
+    assert "recipe-search select runs/made --choice cautious" in text
     assert "+10.0 [8.0, 12.0]" in text
 
 
@@ -190,6 +193,39 @@ def test_the_finalists_are_shown_with_their_regret() -> None:
     assert "3 runs of 2 finalists in 1m 30s" in text
     # Confirmed changes of the tasks: count (20 + 30) / 2 = 25.
     assert "+25.0 [22.0, 28.0]" in text
+
+
+def test_a_recipe_that_is_offered_under_two_names_has_one_card() -> None:
+    study = record([trial(0, [GOOD]), trial(1, [MODEST])])
+    choices = tuple(
+        Choice(name=name, candidate=key, title=name.upper(), sentence="")
+        for name, key in (("cautious", "trial 1"), ("balanced", "trial 0"), ("bold", "trial 0"))
+    )
+    cautious, other = choice_cards(study, replace(select(study.trials, study.objective), choices=choices))
+    assert (cautious["name"], cautious["gain"], cautious["selected"]) == ("cautious", "+10.0", False)
+    assert cautious["command"] == "recipe-search select runs/made --choice cautious"
+    assert (other["name"], other["title"]) == ("balanced and bold", "BALANCED; BOLD")
+    assert (other["selected"], other["command"]) == (True, "")
+
+
+def test_what_is_saved_against_full_tuning() -> None:
+    """10 s of training each; 1,000 trained parameters instead of a mean of (3,000 + 5,000) / 2: 75 % less."""
+    study = record(
+        [
+            trial(0, [GOOD]),
+            trial(1, [MODEST], subset="full", parameters=3000),
+            trial(2, [MODEST], subset="full", parameters=5000),
+            trial(3, [MODEST], subset="full", parameters=9000, layers="last:1/2"),
+            trial(4, [MODEST], subset="full", parameters=9000, state=TrialState.PRUNED),
+        ]
+    )
+    selection = select(study.trials, study.objective)
+    time, parameters = saving_rows(study, selection)
+    assert (time["selected"], time["full"], time["saved"]) == ("10s", "10s", "0 %")
+    assert (parameters["selected"], parameters["full"], parameters["saved"]) == ("1 K", "4 K", "75 %")
+    assert "the mean of 2 trials of this study" in text_of(study)
+    assert saving_rows(study, replace(selection, winner=study.trials[1])) == []
+    assert "Saved against full tuning" not in text_of(record([trial(0, [GOOD])]))
 
 
 def test_a_finalist_that_failed_has_no_regret() -> None:
