@@ -65,6 +65,20 @@ class DevTools:
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
 
+    def enter_frame(self, seconds: float = 30.0) -> None:
+        """Go on in the page's first frame of another origin, as soon as there is one."""
+        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        end = time.monotonic() + seconds
+        while True:
+            attached = [e["params"] for e in self.events if e["method"] == "Target.attachedToTarget"]
+            frame = next((each for each in attached if each["targetInfo"]["type"] == "iframe"), None)
+            if frame is not None:
+                self._session = frame["sessionId"]
+                return
+            assert time.monotonic() < end, "the page has no frame of another origin"
+            time.sleep(0.1)
+            self.ask("1")
+
     def ask(self, script: str) -> Any:
         """Return what a script comes to in the page."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from devtools import devtools
 from made_study import config, record, trial
 from mlflow.tracking import MlflowClient
 from mlflow_server import mlflow_server
 
+from search.report import render_report
 from search.results import PointResult, TrialState
+from search.selection import select
 from search.tracking import StudyTracker, prepare_store
 from spaces.points import Interpolation, Point
 
@@ -33,6 +36,8 @@ POINT = PointResult(number=0, point=Point(0, 40, Interpolation(0.9)), trial=BEST
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite store with one study: the base, a complete trial, a pruned one and a point."""
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    report = database.with_name("report.html")
+    report.write_text(render_report(STUDY, select(STUDY.trials, STUDY.objective)), encoding="utf-8")
     uri = f"sqlite:///{database}"
     prepare_store(uri)
     with StudyTracker(uri, "ui") as tracker:
@@ -44,6 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 tracker.log_rung(result.trial_id, rung.step, rung.metrics)
             tracker.end_trial(result)
         tracker.log_point(POINT)
+        tracker.log_artifacts([report])
         tracker.finish(True)
     assert tracker.warnings == []
     return database
@@ -107,3 +113,14 @@ def test_a_pruned_trial_is_not_shown_as_finished(ui: str, store: Path, browser: 
 def test_a_point_page_shows_what_was_made_of_which_trial(ui: str, store: Path, browser: Any) -> None:
     name = "000 gate_up alpha 0.9"
     seen(browser, f"{ui}/{run_id(store, name)}", name, "interpolation", "transform", "27.5", "Finished")
+
+
+def test_the_report_is_drawn_among_the_artifacts(ui: str, store: Path, browser: Any, tmp_path: Path) -> None:
+    """MLflow shows it in a frame that may run scripts and nothing else."""
+    with devtools(browser.executable, tmp_path / "profile") as tab:
+        tab.open(f"{ui}/{run_id(store, 'lesson')}/artifacts/report.html")
+        tab.enter_frame()
+        tab.wait_for("document.querySelectorAll('.plot .main-svg').length")
+        assert tab.ask("document.querySelector('h1').textContent").startswith("Train gate_up")
+        drawn = "document.querySelectorAll('#plot-trade_off .scatterlayer .point').length"
+        assert tab.ask(drawn) > 2
