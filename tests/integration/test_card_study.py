@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 import yaml
 from card_schemas import write_mirror
-from rich.console import Console
+from run_alone import run_alone
 from tiny_multimodal import save
 
-from search.preparation import prepare
-from search.runner import Outcome, run_study
-from search.study_file import load_study
-from search.tracking import prepare_store
+from search.runner import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_one_thread"), pytest.mark.timeout(300)]
 
@@ -40,13 +37,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         "output": str(folder / "runs"),
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    config = load_study(folder / "study.yaml")
-    prepare_store(config.tracking.uri)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        return run_study(prepare(config), Console(quiet=True))
+    return run_alone(folder / "study.yaml", {"HF_HUB_OFFLINE": "1"})
 
 
 def test_a_card_s_target_is_learnt_and_its_metric_measures_it(outcome: Outcome) -> None:

@@ -11,12 +11,8 @@ import torch
 import yaml
 from lm_eval_world import WEIGHED, lm_eval_alone, rows, save_half_taught, write_task
 from mlflow.tracking import MlflowClient
-from rich.console import Console
+from run_alone import run_alone
 
-from search.preparation import prepare
-from search.runner import run_study
-from search.study_file import load_study
-from search.tracking import prepare_store
 from trainables.evaluation import Evaluation
 from trainables.model import load_model
 
@@ -50,12 +46,7 @@ def test_a_task_of_lm_eval_is_held_out(tmp_path: Path) -> None:
         "output": str(tmp_path / "runs"),
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
-    config = load_study(tmp_path / "study.yaml")
-    prepare_store(config.tracking.uri)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        outcome = run_study(prepare(config), Console(quiet=True))
+    outcome = run_alone(tmp_path / "study.yaml")
     assert not ray.is_initialized()
     assert outcome.warnings == ()
 
@@ -68,7 +59,7 @@ def test_a_task_of_lm_eval_is_held_out(tmp_path: Path) -> None:
     assert trial.last.score.target_gain > 50.0, "one answer to all is learnt at once"
     assert trial.last.values["kept"] != base.value, "and at the cost of what was known"
 
-    client = MlflowClient(config.tracking.uri)
+    client = MlflowClient(outcome.record.config.tracking.uri)
     experiment = client.get_experiment_by_name("tests")
     assert experiment is not None
     runs = {

@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from PIL import Image
-from rich.console import Console
+from run_alone import run_alone
 from safetensors.torch import load_file
 from tiny_models import samples
 
@@ -28,10 +28,9 @@ from search import cli
 from search.preparation import prepare
 from search.racing import fresh_seeds
 from search.results import TrialResult, TrialState
-from search.runner import Outcome, run_study
+from search.runner import Outcome
 from search.stored_study import read_study
 from search.study_file import load_study
-from search.tracking import prepare_store
 from spaces.points import Identity, Point
 from spaces.recipe import Recipe
 from trainables.checkpoint import apply_delta
@@ -104,12 +103,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(home: Path) -> Outcome:
-    config = load_study(home / "study.yaml")
-    prepare_store(config.tracking.uri)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        done = run_study(prepare(config), Console(quiet=True))
+    done = run_alone(home / "study.yaml")
     assert not ray.is_initialized()
     return done
 
