@@ -182,6 +182,10 @@ def _saved_files(folder: Path, origin: Origin) -> Iterator[DataFile]:
     """Return the files of what `save_to_disk` has written."""
     from datasets import DatasetDict, load_from_disk
 
+    if (value := origin.configuration) is not None:
+        raise ValueError(
+            f"{folder}: a saved data set has no configuration {value!r}; null takes away a card's"
+        )
     try:
         saved = load_from_disk(str(folder))
     except (OSError, ValueError) as error:

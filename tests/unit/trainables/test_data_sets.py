@@ -271,6 +271,14 @@ class TestSaved:
         )
 
 
+def test_a_saved_data_set_has_no_configuration(tmp_path: Path) -> None:
+    Dataset.from_list([{"q": "a"}]).save_to_disk(str(tmp_path / "saved"))
+    assert questions(tmp_path / "saved") == ["a"]
+    assert refusal(tmp_path / "saved", configuration="x") == (
+        "<source>: a saved data set has no configuration 'x'; null takes away a card's"
+    )
+
+
 def test_a_file_has_no_splits(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "a")
     assert refusal(tmp_path / "a.csv", split="test") == (
