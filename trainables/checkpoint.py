@@ -147,14 +147,7 @@ def apply_delta(model: nn.Module, folder: Path, *, any_base: bool = False) -> No
     Raises:
         CheckpointError: A file is missing or damaged, the base is another one, or the tensors do not fit it.
     """
-    try:
-        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        checksum, manifest = description["sha256"], TrainableManifest.from_dict(description)
-        content = (folder / DELTA_FILE).read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
-    if hashlib.sha256(content).hexdigest() != checksum:
-        raise CheckpointError(f"{folder / DELTA_FILE} is damaged: its checksum differs from the manifest's")
+    description, manifest = read_manifest(folder)
     try:
         delta = load_file(folder / DELTA_FILE)
     except SafetensorError as error:
@@ -172,6 +165,30 @@ def apply_delta(model: nn.Module, folder: Path, *, any_base: bool = False) -> No
         return
     for key, live in live_tensors(model, manifest.tensors).items():
         live.copy_(delta[key])
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], TrainableManifest]:
+    """Read what selected weights are, and check that they are whole.
+
+    Args:
+        folder: A study's `selected/`.
+
+    Returns:
+        The description with the base's fingerprint, and the manifest in it.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    try:
+        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        checksum, manifest = description["sha256"], TrainableManifest.from_dict(description)
+        with (folder / DELTA_FILE).open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} does not hold selected weights: {error}") from None
+    if found != checksum:
+        raise CheckpointError(f"{folder / DELTA_FILE} is damaged: its checksum differs from the manifest's")
+    return description, manifest
 
 
 def check_base(folder: Path, description: Mapping[str, Any], path: str) -> None:

@@ -79,20 +79,16 @@ class MergedWeights(Mapping[str, Tensor]):
         model: The base model, without adapters; every process of a sharded one must ask alike.
         manifest: The adapters' manifest.
         values: Key -> trained value, for each of its tensors.
-        prefix: What the keys begin with, those of the values and those of the weights.
     """
 
-    def __init__(
-        self, model: nn.Module, manifest: TrainableManifest, values: Mapping[str, Tensor], prefix: str = ""
-    ) -> None:
+    def __init__(self, model: nn.Module, manifest: TrainableManifest, values: Mapping[str, Tensor]) -> None:
         assert manifest.adapters is not None
         self._model = model
         self._adapters = manifest.adapters
         self._values = values
-        self._prefix = prefix
         self._parts = {tensor.key: tensor for tensor in manifest.tensors}
         self._shapes = {parameter.name: parameter.shape for parameter in manifest.parameters}
-        self._weights = {prefix + tensor.key: tensor for tensor in merged_manifest(model, manifest).tensors}
+        self._weights = {tensor.key: tensor for tensor in merged_manifest(model, manifest).tensors}
 
     def __getitem__(self, key: str) -> Tensor:
         weight = self._weights[key]
@@ -121,7 +117,7 @@ class MergedWeights(Mapping[str, Tensor]):
         whole: Tensor | None = None
         for key, part in self._parts.items():
             if part.name == name:
-                value = self._values[self._prefix + key]
+                value = self._values[key]
                 whole = torch.zeros(self._shapes[name], dtype=value.dtype) if whole is None else whole
                 sliced(whole, part.slice).copy_(value)
         assert whole is not None

@@ -28,12 +28,14 @@ class TrainedWeights:
     """What a trial trained, on storage.
 
     Attributes:
-        path: The checkpoint, a safetensors file with `parameter/<key>` for each of the manifest's tensors.
+        path: A safetensors file with `<prefix><key>` for each of the manifest's tensors.
         manifest: What the trial trained.
+        prefix: A checkpoint's, or nothing for what was handed over.
     """
 
     path: str
     manifest: TrainableManifest
+    prefix: str = PARAMETER
 
 
 def interpolated(base: Tensor, tuned: Tensor, alpha: float) -> Tensor:
@@ -147,23 +149,22 @@ def open_weights(model: nn.Module, weights: TrainedWeights) -> tuple[TrainableMa
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} is missing")
     try:
-        checkpoint = Checkpoint(path)
+        checkpoint = Checkpoint(path, weights.prefix)
     except SafetensorError as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
     shapes = shapes_of(model, manifest)
     for tensor in manifest.tensors:
-        name = PARAMETER + tensor.key
-        if name not in checkpoint:
+        if tensor.key not in checkpoint:
             raise CheckpointError(f"checkpoint {path} lacks {tensor.key!r}, which its trial trained")
         if tensor.key not in shapes:
             raise CheckpointError(f"checkpoint {path} does not fit: the model has no {tensor.name!r}")
-        if (wanted := tuple(shapes[tensor.key])) != (found := checkpoint.shape(name)):
+        if (wanted := tuple(shapes[tensor.key])) != (found := checkpoint.shape(tensor.key)):
             raise CheckpointError(
                 f"checkpoint {path} does not fit: {tensor.key!r} is {list(found)}, the model's {list(wanted)}"
             )
     if manifest.adapters is None:
         return manifest, checkpoint
-    return merged_manifest(model, manifest), MergedWeights(model, manifest, checkpoint, prefix=PARAMETER)
+    return merged_manifest(model, manifest), MergedWeights(model, manifest, checkpoint)
 
 
 @torch.no_grad()
@@ -214,8 +215,8 @@ def _values(
     if not trained:
         return sliced(whole, wanted.slice)
     if list(trained) == [wanted]:
-        return checkpoint[PARAMETER + wanted.key].to(whole.device)
+        return checkpoint[wanted.key].to(whole.device)
     mine = whole.clone()
     for part in trained:
-        sliced(mine, part.slice).copy_(checkpoint[PARAMETER + part.key])
+        sliced(mine, part.slice).copy_(checkpoint[part.key])
     return sliced(mine, wanted.slice)

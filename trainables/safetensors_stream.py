@@ -27,21 +27,25 @@ class Checkpoint(Mapping[str, Tensor]):
 
     Args:
         path: The file.
+        prefix: What is seen are the tensors whose names in the file begin with it, under the rest of their
+            names.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prefix: str = "") -> None:
         self._file = safe_open(path, framework="pt")
-        self._names = list(self._file.keys())
+        self._prefix = prefix
+        names = list(self._file.keys())
+        self._names = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        tensor: Tensor = self._file.get_tensor(name)
+        tensor: Tensor = self._file.get_tensor(self._prefix + name)
         return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading its elements."""
-        return tuple(self._file.get_slice(name).get_shape())
+        return tuple(self._file.get_slice(self._prefix + name).get_shape())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_models import adapters, assert_is_base, llava, save_llava, setup, task, train_job
 
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup, Transform
-from trainables.checkpoint import apply_delta, export_delta
+from trainables.checkpoint import apply_delta, export_delta, read_manifest
 from trainables.jobs import ConfirmData, ConfirmJob, EvaluateJob, PointJob, Report
 from trainables.loop import TrialFailed
 from trainables.manifest import TrainableManifest
@@ -206,6 +206,12 @@ def test_what_is_handed_over_scores_as_it_was_evaluated(
     other = Workbench(bench._setup)
     apply_delta(other.model, tmp_path / "selected")
     assert other.evaluator.evaluate()[0] == evaluated.evaluations
+    # So it is where a worker group takes it as it lies there.
+    _, manifest = read_manifest(tmp_path / "selected")
+    delta = TrainedWeights(
+        path=str(tmp_path / "selected" / "delta.safetensors"), manifest=manifest, prefix=""
+    )
+    assert run(bench, Identity(), delta).evaluations == evaluated.evaluations
 
 
 def test_weights_that_are_gone_fail_the_job_alone(
