@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import ray
 from rich.console import Console
 
-from search.autoscaler import cluster_nodes
 from search.base import base_lines
-from search.cluster import connected
-from search.data_findings import bad_csv, data_lines, data_tags
-from search.encoding import encode_once, for_workers
+from search.data_findings import bad_csv, data_tags
 from search.evidence import MEASURES
 from search.finalist_search import with_finalists
 from search.handover import write_results
 from search.placement import Placement
 from search.point_search import with_points
 from search.prediction_jobs import with_predictions
-from search.preparation import Prepared, place_study, with_evaluation_that_fits
+from search.preparation import Prepared
 from search.report_files import write_report
 from search.results import TrialState
 from search.retention import with_kept_weights
@@ -30,15 +25,14 @@ from search.selection import Selection
 from search.stored_study import objective_of, write_base, write_facts
 from search.study_failed import StudyFailed
 from search.study_file import dump_study
-from search.study_folder import StudyFolder
+from search.study_folder import StudyFolder, make_anew
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
 from search.tracking import StudyTracker
 from search.tuning import with_trials
-from search.user_input import InputError
 from search.versions import versions
+from search.warm_cluster import open_pool, placed, started
 from trainables.files import write_atomically
-from trainables.pool import ON_HEAD, WorkerPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +64,11 @@ def run_study(prepared: Prepared, console: Console) -> Outcome:
         InputError: The cluster can't be reached or is too small, or the study's folder can't be made.
         StudyFailed: The base could not be evaluated, every trial failed, or Ray did.
     """
-    with console.status("starting Ray") as status, connected():
-        try:
-            nodes, grows = cluster_nodes()
-            placement = place_study(prepared.config, prepared.outline, nodes)
-            prepared = with_evaluation_that_fits(prepared, placement)
-            status.stop()
-            prepared = encode_once(prepared, console)
-            folder = StudyFolder(prepared.config.folder.absolute())
-            _make_anew(folder.root)
-            for warning in placement.warnings:
-                console.print(f"warning: {warning}")
-            for line in data_lines(prepared.leaks, prepared.warnings, prepared.bad):
-                console.print(line)
-            return _run_recorded(prepared, folder, placement, console, grows=grows)
-        except (ray.exceptions.RayError, ray.tune.TuneError) as error:
-            raise StudyFailed(str(error).strip().splitlines()[-1]) from error
+    with started(console) as (nodes, grows):
+        prepared, placement = placed(prepared, nodes, console)
+        folder = StudyFolder(prepared.config.folder.absolute())
+        make_anew(folder.root)
+        return _run_recorded(prepared, folder, placement, console, grows=grows)
 
 
 def _run_recorded(
@@ -115,17 +98,6 @@ def _run_recorded(
     return Outcome(record=record, selection=selection, folder=folder, warnings=warnings)
 
 
-def _make_anew(folder: Path) -> None:
-    try:
-        if folder.exists():
-            if not StudyFolder(folder).study.is_file() and any(folder.iterdir()):
-                raise InputError(f"output: {folder} is not a study's folder, so it is not replaced")
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"output: {folder} can't be made: {error.strerror}") from None
-
-
 def _search(
     prepared: Prepared,
     folder: StudyFolder,
@@ -137,24 +109,16 @@ def _search(
     grows: bool,
 ) -> tuple[StudyRecord, Selection]:
     """Carry out the study's phases on a pool of worker groups; each adds to the record."""
-    pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
-        for_workers(prepared.setup),
-        placement.nodes,
-        str(folder.ray),
-        prepared.config.resources.max_failures,
-        grows=grows,
-        max_idle=prepared.config.resources.max_idle_groups,
-    )
-    run = StudyRun(
-        prepared=prepared,
-        folder=folder,
-        tracker=tracker,
-        console=console,
-        placement=placement,
-        pool=pool,
-        versions=made_with,
-    )
-    try:
+    with open_pool(prepared, placement, folder.ray, grows=grows) as pool:
+        run = StudyRun(
+            prepared=prepared,
+            folder=folder,
+            tracker=tracker,
+            console=console,
+            placement=placement,
+            pool=pool,
+            versions=made_with,
+        )
         # Where trials take groups of several shapes, each is started when it is asked for.
         alike = all(execution.shape == run.shape for execution in placement.executions.values())
         pool.warm_up.remote({run.shape: placement.concurrency if alike else 1})
@@ -168,8 +132,6 @@ def _search(
         record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
         record = with_kept_weights(record, selection, folder)
-    finally:
-        ray.get(pool.close.remote())
     return replace(record, finished=True), selection
 
 

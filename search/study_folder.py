@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from search.user_input import InputError
 
 
 @dataclass(frozen=True)
@@ -105,3 +108,19 @@ class StudyFolder:
     def ray(self) -> Path:
         """Tune's and Train's own state."""
         return self.root / "ray"
+
+
+def make_anew(folder: Path) -> None:
+    """Make an empty folder for a study; an earlier one's is replaced, and nothing else.
+
+    Raises:
+        InputError: What lies there is no study's folder, or it can't be made.
+    """
+    try:
+        if folder.exists():
+            if not StudyFolder(folder).study.is_file() and any(folder.iterdir()):
+                raise InputError(f"output: {folder} is not a study's folder, so it is not replaced")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"output: {folder} can't be made: {error.strerror}") from None

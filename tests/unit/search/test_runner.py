@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from search.base import base_lines
-from search.runner import _make_anew
 from search.study_file import InputError, load_study
-from search.study_folder import StudyFolder
+from search.study_folder import StudyFolder, make_anew
 from trainables.evaluation import Evaluation
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,7 +17,7 @@ def test_only_a_studys_own_folder_is_replaced(tmp_path: Path) -> None:
     precious.mkdir()
     (precious / "work.py").write_text("kept")
     with pytest.raises(InputError, match="is not a study's folder"):
-        _make_anew(precious)
+        make_anew(precious)
     assert (precious / "work.py").read_text() == "kept"
 
 
@@ -27,7 +26,7 @@ def test_an_earlier_run_is_replaced_by_an_empty_folder(tmp_path: Path) -> None:
     earlier.mkdir(parents=True)
     StudyFolder(earlier).study.write_text("name: study")
     (earlier / "trials.csv").write_text("old")
-    _make_anew(earlier)
+    make_anew(earlier)
     assert list(earlier.iterdir()) == []
 
 
