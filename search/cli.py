@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from search.commands import doctor, export, plan, report, run, select, ui
+from search.commands import apply, doctor, evaluate, export, plan, report, run, select, ui
 from search.commands.arguments import FAILED, WRONG_INPUT
 from search.user_input import InputError
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Find which part of a model to train so that it learns a skill and keeps the others.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, plan, select, report, export, doctor, ui):
+    for command in (run, plan, select, report, apply, evaluate, export, doctor, ui):
         command.add(commands)
     return parser
 

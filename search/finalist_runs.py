@@ -76,7 +76,9 @@ class FinalistRuns:
         for candidate in running:
             for member in candidate.point.members:
                 steps[member.trial].add(member.step)
-        wanted = [(self.trials[number], tuple(sorted(found))) for number, found in steps.items()]
+        wanted = {
+            number: (self.trials[number].recipe, tuple(sorted(found))) for number, found in steps.items()
+        }
         folder = self.run.folder.finalists / "trained"
         ended: dict[int, Retrained] = {}
         open_points: dict[str, Candidate] = {}

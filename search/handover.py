@@ -25,6 +25,8 @@ from spaces.points import Soup
 from trainables.checkpoint import MANIFEST_FILE, export_delta
 from trainables.evaluation import Evaluation
 from trainables.files import write_atomically
+from trainables.manifest import TrainableManifest
+from trainables.points import point_manifest
 
 
 def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
@@ -85,19 +87,22 @@ def _weights(selection: Selection) -> Path | None:
 
 def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
     """Write the selected recipe with its evidence; see `search.recipe_document` for reading it."""
-    document = recipe_document(record, selection, _selected_manifest(folder, selection))
+    document = recipe_document(record, selection, _trained(folder, record, selection))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     write_atomically(folder.recipe, text.encode())
 
 
-def _selected_manifest(folder: StudyFolder, selection: Selection) -> Mapping[str, Any] | None:
-    """Return what was trained for the selected weights; where a point's are not kept, its trial's."""
-    if selection.winner is None or selection.rung is None:
+def _trained(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Mapping[str, Any] | None:
+    """Return the manifest of what was trained for the selection; of a soup, of all that its members did."""
+    if selection.made is None:
         return None
-    trial = folder.trials / selection.winner.trial_id
-    home = trial if selection.rung.weights is None else Path(selection.rung.weights).parent
-    manifest: dict[str, Any] = json.loads((home / MANIFEST_FILE).read_text("utf-8"))
-    return manifest
+    numbers = {member.trial for member in selection.made.members}
+    members = [trial for trial in record.trials if trial.number in numbers]
+    files = [folder.trials / trial.trial_id / MANIFEST_FILE for trial in members]
+    manifests: list[dict[str, Any]] = [json.loads(file.read_text("utf-8")) for file in files]
+    if len(manifests) == 1:
+        return manifests[0]
+    return point_manifest([TrainableManifest.from_dict(each) for each in manifests]).to_dict()
 
 
 def recipe_document(
@@ -108,7 +113,7 @@ def recipe_document(
     Args:
         record: What the study measured.
         selection: Its verdict.
-        manifest: What was trained for the selected weights, as `TrainableManifest.to_dict` tells it.
+        manifest: What was trained for the selection, as `TrainableManifest.to_dict` tells it.
     """
     winner, rung = selection.winner, selection.rung
     return {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.bad_policy import SKIP_HINT
 from search.config import StudyConfig
 from search.study_file import InputError
+from spaces.recipe import Recipe
 from trainables.bad_samples import SampleError
 from trainables.jobs import TaskData
 
@@ -46,13 +47,20 @@ class Outline:
         return (self.model_config.get("architectures") or [""])[0]
 
 
-def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bool = False) -> Outline:
+def outline_study(
+    config: StudyConfig,
+    tasks: tuple[TaskData, ...],
+    *,
+    guess: bool = False,
+    recipes: Iterable[Recipe] | None = None,
+) -> Outline:
     """Return what is known of a study's model; no weights are read.
 
     Args:
         config: The study.
         tasks: Its samples, those for replay included; some of them are encoded.
         guess: Whether the samples' lengths are guessed for a model without a processor.
+        recipes: What will be trained; None is what its space holds.
 
     Raises:
         InputError: The model can't be read, its architecture is unknown, a subset matches nothing, a layer
@@ -61,7 +69,7 @@ def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bo
     from trainables.manifest import build_manifest
     from trainables.memory import Estimator, Load
 
-    skeleton, ranges = subset_manifests(config)
+    skeleton, ranges = subset_manifests(config, recipes)
     sample = _largest_sample(config, tasks, guess)
     estimators: dict[str, Estimator] = {
         "cuda": Estimator(skeleton, sample, "cuda"),
@@ -85,8 +93,14 @@ def outline_study(config: StudyConfig, tasks: tuple[TaskData, ...], *, guess: bo
     )
 
 
-def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[TrainableManifest]]]:
+def subset_manifests(
+    config: StudyConfig, recipes: Iterable[Recipe] | None = None
+) -> tuple[nn.Module, dict[str, list[TrainableManifest]]]:
     """Return a study's model on the meta device, and what each variant trains on it in each layer range.
+
+    Args:
+        config: The study.
+        recipes: What will be trained; None is what its space holds.
 
     Raises:
         InputError: The model can't be read, its architecture is unknown, a subset matches nothing, or a layer
@@ -101,7 +115,7 @@ def subset_manifests(config: StudyConfig) -> tuple[nn.Module, dict[str, list[Tra
         dtype = getattr(torch, config.model.dtype)
         skeleton = load_skeleton(config.model.path, dtype=dtype, roles=config.model.role_map)
         manifests: dict[str, list[TrainableManifest]] = {}
-        for recipe in config.recipe_space().largest():
+        for recipe in config.recipe_space().largest() if recipes is None else recipes:
             manifest = trained_manifest(skeleton, recipe)
             manifests.setdefault(recipe.variant, []).append(manifest)
         return skeleton, manifests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from search.cluster_check import check_cluster
@@ -15,6 +15,7 @@ from search.leakage import Leak
 from search.outline import Outline, outline_study
 from search.placement import Placement, place
 from search.study_file import InputError
+from spaces.recipe import Recipe
 from trainables.bad_samples import BadSample
 from trainables.jobs import ConfirmData, TaskData, WorkerSetup
 
@@ -50,14 +51,18 @@ class Prepared:
     confirm: ConfirmData | None = None
 
 
-def prepare(config: StudyConfig) -> Prepared:
+def prepare(config: StudyConfig, recipes: Iterable[Recipe] | None = None) -> Prepared:
     """Check a study's data and model without starting anything.
+
+    Args:
+        config: The study.
+        recipes: What will be trained; None is what its space holds.
 
     Raises:
         InputError: Data, model or subsets are wrong.
     """
     data = load_data(config)
-    outline = outline_study(config, data.all)
+    outline = outline_study(config, data.all, recipes=recipes)
     check_templates(data.tasks, config.model.path)
     return Prepared(
         config=config,

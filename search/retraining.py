@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from search.leased_jobs import run_jobs
 from search.objective import Objective, Score, score_metrics
-from search.results import Rung, TrialResult
+from search.results import Rung
 from search.stored_results import write_json
 from search.study_run import StudyRun
 from spaces.recipe import Recipe
@@ -58,7 +58,7 @@ class Retrained:
 def retrain(
     run: StudyRun,
     objective: Objective,
-    wanted: Sequence[tuple[TrialResult, tuple[int, ...]]],
+    wanted: Mapping[int, tuple[Recipe, tuple[int, ...]]],
     *,
     seed: int,
     folder: Path,
@@ -68,21 +68,20 @@ def retrain(
     Args:
         run: The study, with its pool.
         objective: What it maximises.
-        wanted: Trials, each with the optimiser steps to evaluate its recipe at, rising; its run ends with the
-            last of them.
+        wanted: Number of a trial -> its recipe, and the optimiser steps to evaluate it at, rising; its run
+            ends with the last of them.
         seed: Fixes the order of the data, and new adapters.
         folder: The folder under which each run gets its own.
     """
-    trials = {trial.number: trial for trial, _ in wanted}
     jobs = {
-        trial.number: _job(run, trial, steps, seed=seed, folder=folder / name_of(trial.number, seed))
-        for trial, steps in wanted
+        number: _job(run, recipe, steps, seed=seed, folder=folder / name_of(number, seed))
+        for number, (recipe, steps) in wanted.items()
     }
     reports: dict[int, list[Report]] = {number: [] for number in jobs}
     for number, report in run_jobs(run.pool, jobs, at_a_time=run.placement.concurrency):
         reports[number].append(report)
         if report.done:
-            found = _retrained(trials[number], reports[number], objective)
+            found = _retrained(number, wanted[number][0], reports[number], objective)
             _write(folder / name_of(number, seed), found, seed)
             yield found
 
@@ -121,12 +120,12 @@ def measured(
 
 
 def _job(
-    run: StudyRun, trial: TrialResult, steps: tuple[int, ...], *, seed: int, folder: Path
+    run: StudyRun, recipe: Recipe, steps: tuple[int, ...], *, seed: int, folder: Path
 ) -> tuple[GroupShape, TrainJob]:
-    execution = run.placement.executions[trial.recipe.variant]
+    execution = run.placement.executions[recipe.variant]
     job = TrainJob(
         trial_id=folder.name,
-        recipe=trial.recipe,
+        recipe=recipe,
         seed=seed,
         rungs=steps,
         folder=str(folder),
@@ -137,18 +136,18 @@ def _job(
     return execution.shape, job
 
 
-def _retrained(trial: TrialResult, reports: list[Report], objective: Objective) -> Retrained:
+def _retrained(trial: int, recipe: Recipe, reports: list[Report], objective: Objective) -> Retrained:
     manifest = next((report.manifest for report in reports if report.manifest is not None), None)
     rungs: list[Rung] = []
     error = reports[-1].error
     try:
         for report in reports if error is None else ():
             weights = None if report.checkpoint is None else report.checkpoint.path
-            rungs.append(measured(report, objective, trial.recipe, step=report.step, weights=weights))
+            rungs.append(measured(report, objective, recipe, step=report.step, weights=weights))
     except ValueError as failure:
         error = str(failure)
     return Retrained(
-        trial=trial.number,
+        trial=trial,
         rungs=tuple(rungs) if error is None else (),
         evaluations={report.step: report.evaluations for report in reports},
         manifest=None if manifest is None else TrainableManifest.from_dict(manifest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,17 @@ from spaces.nearest import did_you_mean
 __all__ = ["InputError", "dump_study", "load_study", "parse_study", "plain_values", "resolve_paths"]
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+def load_study(
+    path: Path,
+    overrides: Sequence[str] = (),
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> StudyConfig:
     """Read, override and validate a study file.
 
     Args:
         path: The YAML file.
         overrides: Settings such as `search.trials=8`; the value is read as YAML.
+        complete: Fills in what the file need not say.
 
     Returns:
         The study, with the paths of its data made absolute and the definitions of all its tasks.
@@ -39,7 +44,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     content = read_mapping(path, "study file")
     for override in overrides:
         apply_override(content, override)
-    config = parse_study(content, str(path))
+    config = parse_study(complete(content), str(path))
     try:
         return with_definitions(resolve_paths(config, path.parent))
     except InputError:

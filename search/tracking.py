@@ -82,6 +82,7 @@ class StudyTracker:
         tags: Mapping[str, str],
         fingerprints: Mapping[str, str],
         run_id: str | None = None,
+        kind: str = "study",
     ) -> str:
         """Open the study's parent run and record the configuration; waits for the store.
 
@@ -90,6 +91,7 @@ class StudyTracker:
             tags: Package versions and, where known, `git_commit`.
             fingerprints: Name of a data set, such as `counting/train` -> SHA-256 of its content.
             run_id: The parent run of a study that is resumed; None opens a new one.
+            kind: Whether a study is run, or a recipe applied (`apply`).
 
         Returns:
             The parent run's id.
@@ -98,7 +100,7 @@ class StudyTracker:
             InputError: The store refuses; one line that names the URI.
         """
         self._targets = config.targets
-        all_tags = {"kind": "study", "study": config.name, "mlflow.source.name": "recipe-search", **tags}
+        all_tags = {"kind": kind, "study": config.name, "mlflow.source.name": "recipe-search", **tags}
         all_tags |= {f"data/{name}": digest for name, digest in fingerprints.items()}
         if "git_commit" in tags:
             all_tags["mlflow.source.git.commit"] = tags["git_commit"]

@@ -27,6 +27,7 @@ from tiny_models import samples
 from search import cli
 from search.preparation import prepare
 from search.racing import fresh_seeds
+from search.recipe_document import read_recipe
 from search.results import TrialResult, TrialState
 from search.runner import Outcome
 from search.stored_study import read_study
@@ -108,13 +109,13 @@ def outcome(home: Path) -> Outcome:
     return done
 
 
-def runs(home: Path, study: str) -> tuple[Run, list[Run]]:
+def runs(home: Path, study: str, kind: str = "study") -> tuple[Run, list[Run]]:
     """Return a study's parent run and the runs nested in it."""
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tests")
     assert experiment is not None
     found = list(client.search_runs([experiment.experiment_id]))
-    (parent,) = (r for r in found if r.data.tags.get("kind") == "study" and r.data.tags["study"] == study)
+    (parent,) = (r for r in found if r.data.tags.get("kind") == kind and r.data.tags["study"] == study)
     return parent, [r for r in found if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
 
 
@@ -428,3 +429,51 @@ def test_a_study_whose_every_trial_fails_has_failed_and_says_why(
     parent, nested = runs(home, "broken")
     assert parent.info.status == "FAILED"
     assert sorted(r.info.status for r in nested) == ["FAILED", "FINISHED"]
+
+
+def test_the_recipe_applied_to_the_same_data_gives_the_same_numbers(
+    outcome: Outcome, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same seed, model, data and placement: the weights are the study's bit for bit, so are the scores."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cli.main(["apply", str(outcome.folder.root), str(home / "study.yaml")]) == 0
+    assert "was found under other circumstances" not in capsys.readouterr().out
+    applied = home / "runs" / "made-applied"
+    ours, theirs = (
+        load_file(each / "selected" / "delta.safetensors") for each in (applied, outcome.folder.root)
+    )
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    run = outcome.selection.run
+    assert run is not None
+    assert run.rung is not None
+    document = read_recipe(applied)
+    assert document.seed == run.seed
+    assert document.recipe == read_recipe(outcome.folder.root).recipe
+    assert document.applied is not None
+    assert document.applied["caveats"] == []
+    evidence = document.evidence
+    assert evidence is not None
+    assert evidence["score"] == pytest.approx(run.rung.score.score, abs=1e-4)
+    confirmed = {task: round(each.value, 4) for task, each in run.confirm.items()}
+    for found, values in ((evidence, run.rung.values), (evidence["confirm"], confirmed)):
+        tuned = {task: each["tuned"] for task, each in (found["targets"] | found["held_out"]).items()}
+        assert tuned == {task: pytest.approx(value, abs=1e-4) for task, value in values.items()}
+
+    parent, nested = runs(home, "made-applied", kind="apply")
+    assert parent.info.status == "FINISHED"
+    assert [each.data.tags["kind"] for each in nested] == ["base"]
+    assert parent.data.metrics["score"] == run.rung.score.score
+
+    # What is scored afterwards is what was recorded, with the base beside it.
+    study = str(home / "study.yaml")
+    assert cli.main(["evaluate", str(applied), study, "--split", "confirm", "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    base = outcome.record.confirm_base
+    assert {task: (each["base"], each["tuned"], each["n"]) for task, each in scored["tasks"].items()} == {
+        task: (base[task].value, each.value, each.n) for task, each in run.confirm.items()
+    }
+    assert scored["target_gain"]["low"] <= scored["target_gain"]["value"] <= scored["target_gain"]["high"]
+    assert not [path for path in (home / "runs" / ".cache").iterdir() if path.name.startswith("evaluate-")]

@@ -12,6 +12,7 @@ from made_study import BASE, config, record, trial
 from safetensors.torch import load_file
 
 from search.handover import recipe_document, write_results
+from search.recipe_document import RecipeDocument
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
 from search.study_file import parse_study
@@ -19,6 +20,7 @@ from search.study_folder import StudyFolder
 from spaces.points import Interpolation, Member, Point, Soup, Transform
 from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
+from trainables.manifest import TrainableManifest, TrainedParameter
 
 WEIGHTS = {"parameter/a.weight": torch.tensor([1.0, 2.0]), "parameter/b.bias": torch.tensor([3.0])}
 MANIFEST = {
@@ -30,6 +32,10 @@ MANIFEST = {
     "by_role": {"mlp.gate": 2, "mlp.up": 1},
     "adapters": None,
 }
+PARAMETERS = (
+    TrainedParameter("a.weight", "mlp.gate", 0, (2, 2), 4, 16),
+    TrainedParameter("b.bias", "mlp.up", 0, (3,), 3, 12),
+)
 
 
 def with_weights(folder: StudyFolder, made: TrialResult) -> TrialResult:
@@ -48,7 +54,10 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 def handed_over(folder: StudyFolder, *trials: TrialResult) -> dict[str, object]:
     study = dataclasses.replace(
-        record(trials), model_fingerprint="f1", data_fingerprints={"count/train": "d1"}
+        record(trials),
+        model_fingerprint="f1",
+        architecture="LlavaForConditionalGeneration",
+        data_fingerprints={"count/train": "d1"},
     )
     write_results(folder, study, select(study.trials, study.objective))
     document = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
@@ -69,6 +78,14 @@ def test_the_selected_recipe_with_its_evidence(folder: StudyFolder) -> None:
     assert document["points"] == 0
     assert Recipe.from_dict(document["recipe"]) == better.recipe  # type: ignore[arg-type]
     assert document["model"] == {"path": "tiny-llava", "dtype": "float32", "fingerprint": "f1"}
+    assert document["architecture"] == {
+        "name": "LlavaForConditionalGeneration",
+        "model_type": "llava",
+        "family": "llava",
+        "parameters": 12,
+    }
+    assert document["trained"] == {"roles": {"mlp.gate": 2, "mlp.up": 1}, "parameters": 3}
+    assert RecipeDocument.from_dict(document, "recipe.yaml").recipe == better.recipe
     assert document["evidence"] == {
         "split": "search",
         "trial": 1,
@@ -113,6 +130,16 @@ def with_point(folder: StudyFolder, transform: Transform, *trials: TrialResult) 
     pointer = save_checkpoint(home / "weights.safetensors", {"parameter/a.weight": torch.tensor([9.0])}, 40)
     assert pointer is not None
     (home / "manifest.json").write_text(json.dumps(MANIFEST | {"trained": 1}))
+    for number, each in enumerate(trials):
+        own = TrainableManifest(
+            model_type="llava",
+            family="llava",
+            subset=each.recipe.subset,
+            parameters=(PARAMETERS[number],),
+            total=12,
+        )
+        (folder.trials / each.trial_id).mkdir(parents=True)
+        (folder.trials / each.trial_id / "manifest.json").write_text(json.dumps(own.to_dict()))
     result = PointResult(
         number=0,
         point=Point(trials[0].number, 40, transform),
@@ -138,6 +165,8 @@ def test_a_selected_point_is_handed_over_with_its_evidence_and_weights(folder: S
     assert document["points"] == 1
     assert load_file(folder.selected / "delta.safetensors")["a.weight"].tolist() == [9.0]
     assert json.loads((folder.selected / "manifest.json").read_text())["trained"] == 1
+    # What was trained is the trial's, whatever was made of it.
+    assert document["trained"] == {"roles": {"mlp.gate": 4}, "parameters": 4}
     assert len(folder.points_table.read_text().splitlines()) == 2
 
 
@@ -150,6 +179,8 @@ def test_a_selected_soup_names_what_each_member_was_trained_by(folder: StudyFold
     assert {trial: Recipe.from_dict(fields) for trial, fields in described.items()} == {
         each.number: each.recipe for each in members
     }
+    # One member trained 4 elements and the other 3 others.
+    assert document["trained"] == {"roles": {"mlp.gate": 4, "mlp.up": 3}, "parameters": 7}
 
 
 def test_keeping_the_base_hands_over_no_weights(folder: StudyFolder) -> None:
