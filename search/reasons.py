@@ -33,9 +33,9 @@ class Case:
         candidates: Key -> candidate.
         everyone: Key -> what it scores on the search split.
         feasible: Those of them that keep the bound on forgetting.
-        trained_again: Those that keep it and were trained again, with what they score on the confirm split;
-            the rule chose among them, if any.
-        finals: Those of these that keep it there, too.
+        trained_again: Those that were trained again, with what they score on the confirm split; the rule
+            chose among them, if any.
+        finals: Those of these that keep the bound there.
         objective: What is maximised.
         rule: The rule.
         ruling: What it says.
@@ -55,10 +55,10 @@ def reason(case: Case) -> str:
     """Say why a recipe was selected, or the base is kept."""
     if not case.everyone:
         return "keep the base: no trial finished"
-    if not case.feasible:
-        return _all_infeasible(case, case.everyone.values(), _tried(case.everyone.values(), "complete"))
     if case.trained_again and not case.finals:
         return _all_infeasible(case, case.trained_again, _finalists(case.trained_again))
+    if not case.trained_again and not case.feasible:
+        return _all_infeasible(case, case.everyone.values(), _tried(case.everyone.values(), "complete"))
     if case.ruling.first is None:
         return _nothing_gained(case)
     if case.ruling.decided is not None:

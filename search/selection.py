@@ -97,8 +97,9 @@ def select(
 ) -> Selection:
     """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.rule`.
 
-    Where finalists keep the bound on the search split, the rule chooses among them, by what the confirm split
-    says. A pruned trial is never selected: it was not trained to its end.
+    The rule chooses among the finalists, by what the confirm split says. Where all of them break the bound
+    there the base is kept, unless another bound was set than they were taken by, which they break on the
+    search split, too. A pruned trial is never selected: it was not trained to its end.
 
     Args:
         trials: The trials.
@@ -121,8 +122,11 @@ def select(
         return objective.violation(worst_case(contender, strict=rule.strict)) <= 0
 
     feasible = {key: each for key, each in everyone.items() if keeps(each)}
-    trained_again = [each for each in confirmed(everyone, confirmation) if each.key in feasible]
+    trained_again = confirmed(everyone, confirmation)
     finals = [each for each in trained_again if keeps(each)]
+    if not finals and not any(each.key in feasible for each in trained_again):
+        # Another bound was set than the one by which they were taken.
+        trained_again = []
     choices = offered_choices(feasible, by_key, objective)
     if choice is not None:
         taken = next((each for each in choices if each.name == choice), None)

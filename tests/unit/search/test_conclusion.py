@@ -108,11 +108,23 @@ def test_the_base_is_kept_where_every_finalist_forgets_too_much(tmp_path: Path) 
     )
 
 
+def test_a_finalist_that_forgot_too_much_in_the_search_may_be_confirmed(tmp_path: Path) -> None:
+    """On the search split it forgets 10, on the confirm split nothing: that is what counts."""
+    made = config(max_forgetting=5.0)
+    trials = [trial(0, [{**FIRST, "colour": 70.0}], study=made), trial(1, [SECOND], study=made)]
+    finals = (finalist("trial 0", FIRST), finalist("trial 1", {"count": 20.0}))
+    found = conclude(replace(record(trials, study=made), finalists=finals, confirm_base=spread({})), tmp_path)
+    assert found.key == "trial 0"
+    assert [each.number for each in found.infeasible] == [0]
+
+
 def test_another_bound_that_no_finalist_keeps_selects_on_the_search_split(tmp_path: Path) -> None:
     made = config(max_forgetting=5.0)
     trials = [trial(0, [{**FIRST, "colour": 70.0}], study=made), trial(1, [SECOND], study=made)]
     again = replace(
-        record(trials, study=made), finalists=(finalist("trial 0", FIRST),), confirm_base=spread({})
+        record(trials, study=made),
+        finalists=(finalist("trial 0", {**FIRST, "colour": 70.0}),),
+        confirm_base=spread({}),
     )
     found = conclude(again, tmp_path)
     assert (found.key, found.finalist) == ("trial 1", None)
