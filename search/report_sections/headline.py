@@ -42,7 +42,8 @@ def tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:
 def _study(record: StudyRecord) -> dict[str, str]:
     states = [trial.state for trial in record.trials]
     pruned, failed = states.count(TrialState.PRUNED), states.count(TrialState.FAILED)
-    note = f"{pruned} pruned, {failed} failed, {wording.duration(record.seconds)}"
+    took = wording.duration(record.seconds) if record.finished else "not finished"
+    note = f"{pruned} pruned, {failed} failed, {took}"
     return _tile("search", wording.counted(len(states), "trial"), note)
 
 

@@ -265,6 +265,10 @@ def test_keeping_the_base_is_a_verdict(trials: list[TrialResult], finding: str) 
         assert str(failed.error) in text
 
 
+def test_a_study_that_has_not_finished_says_so() -> None:
+    assert "0 pruned, 0 failed, not finished" in text_of(replace(record([trial(0, [GOOD])]), finished=False))
+
+
 def test_all_infeasible_is_said() -> None:
     study = config(max_forgetting=1.5)
     text = text_of(record([trial(0, [GOOD], study=study)], study=study))
