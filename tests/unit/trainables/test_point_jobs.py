@@ -105,7 +105,7 @@ def test_the_further_from_the_base_the_more_drift(bench: Workbench, trained: dic
 class TestConfirming:
     """The confirm splits come with the job, and are scored as the search splits are."""
 
-    TASKS = (task("easy", "target", answers=("yes", "no")), task("kept", "held_out", n=9))
+    TASKS = (task("easy", "target", n=7, answers=("yes",)), task("kept", "held_out", n=9))
 
     def confirm(self, bench: Workbench, point: Point | None, *members: TrainedWeights) -> Report:
         (report,) = bench.run(ConfirmJob(data=ConfirmData(tasks=self.TASKS), point=point, members=members))
@@ -120,7 +120,18 @@ class TestConfirming:
         for transform in (Identity(), Interpolation(0.5)):
             report = self.confirm(bench, Point(0, 6, transform), weights)
             assert report.evaluations == run(searching, transform, weights).evaluations
-            assert {name: each.n for name, each in report.evaluations.items()} == {"easy": 6, "kept": 9}
+            assert {name: each.n for name, each in report.evaluations.items()} == {"easy": 7, "kept": 9}
+
+    def test_what_was_learnt_shows(self, bench: Workbench, tmp_path: Path) -> None:
+        """All samples of the target have one answer, which the base does not know."""
+        first, last = bench.run(train_job(tmp_path, "full"))
+        assert first.manifest is not None
+        assert last.checkpoint is not None
+        weights = TrainedWeights(
+            path=last.checkpoint.path, manifest=TrainableManifest.from_dict(dict(first.manifest))
+        )
+        assert self.confirm(bench, Point(0, 6, Identity()), weights).evaluations["easy"].value > 0
+        assert self.confirm(bench, None).evaluations["easy"].value == 0
 
     def test_the_base_is_scored_as_it_is(self, bench: Workbench) -> None:
         (found,) = Workbench(dataclasses.replace(bench._setup, tasks=self.TASKS)).run(EvaluateJob())
