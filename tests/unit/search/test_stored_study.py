@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from made_study import GOOD, MODEST, config, record, trial
 
 from search.leakage import Leak
 from search.results import PointResult, TrialState
-from search.stored_results import write_point, write_trial
+from search.stored_results import TRIAL_FILE, read_trial, write_point, write_trial
 from search.stored_study import read_study, write_base, write_facts
 from search.study_file import dump_study
 from search.study_folder import StudyFolder
@@ -98,3 +99,14 @@ def test_a_folder_that_can_not_be_read(tmp_path: Path, file: str, content: str |
 def test_the_config_reads_back_to_the_same_study(tmp_path: Path) -> None:
     written(tmp_path)
     assert read_study(tmp_path).config == config()
+
+
+def test_when_a_trial_started_is_kept_and_may_be_unknown(tmp_path: Path) -> None:
+    """Trials that ended before it was written have no start."""
+    write_trial(tmp_path, trial(0, [GOOD], started=1790000000.5))
+    file = tmp_path / "trials" / "id0" / TRIAL_FILE
+    assert read_trial(tmp_path, file).started == 1790000000.5
+    fields = json.loads(file.read_text(encoding="utf-8"))
+    del fields["started"]
+    file.write_text(json.dumps(fields), encoding="utf-8")
+    assert math.isnan(read_trial(tmp_path, file).started)
