@@ -102,6 +102,23 @@ def experiment_id(client: Any, uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
+def newest_study(uri: str) -> tuple[str, str] | None:
+    """Return the experiment and the run of the study that was started last; None where there is none.
+
+    Raises:
+        InputError: The store can't be read; one line that names the URI.
+    """
+    with refusing_store(uri), quiet():
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(uri)
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        runs = client.search_runs(
+            experiments, "tags.kind = 'study'", max_results=1, order_by=["attributes.start_time DESC"]
+        )
+    return (runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
+
+
 def _artifact_folder(uri: str, experiment: str) -> str | None:
     """Return `mlruns/` beside a SQLite file, or in the working directory; a server has its own place.
 

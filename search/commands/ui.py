@@ -29,7 +29,18 @@ def _ui(arguments: argparse.Namespace) -> int:
     path = Path(uri.removeprefix("sqlite:///"))
     if uri.startswith("sqlite:///") and not path.is_file():
         raise InputError(f"no MLflow store at {path}: run a study first, or name another store with --uri")
+    address = f"http://127.0.0.1:{arguments.port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
-    print(f"MLflow UI: http://127.0.0.1:{arguments.port}  (Ctrl-C ends it)", flush=True)
+    print(f"MLflow UI: {address}{_runs_page(uri)}  (Ctrl-C ends it)", flush=True)
+    # The server warns of a library that it uses itself.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:starlette.middleware.wsgi is deprecated")
     os.execv(command[0], command)
+
+
+def _runs_page(uri: str) -> str:
+    """Return the path to the table of runs of the newest study's experiment: MLflow's home shows no runs."""
+    from search.mlflow_store import newest_study
+
+    found = newest_study(uri)
+    return "" if found is None else f"/#/experiments/{found[0]}/runs?workflowType=machine_learning"
