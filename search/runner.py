@@ -26,6 +26,7 @@ from search.stored_study import objective_of, write_base, write_facts
 from search.study_failed import StudyFailed
 from search.study_file import dump_study
 from search.study_folder import StudyFolder, make_anew
+from search.study_note import verdict_tags
 from search.study_record import StudyRecord
 from search.study_run import StudyRun
 from search.tracking import StudyTracker
@@ -93,7 +94,10 @@ def _run_recorded(
             _log_results(tracker, folder, selection)
             succeeded = True
         finally:
-            tracker.finish(succeeded=succeeded, metrics=_last_metrics(selection) if succeeded else {})
+            if succeeded:
+                tracker.finish(True, _last_metrics(selection), verdict_tags(record, selection))
+            else:
+                tracker.finish(False)
     warnings = (*record.predictions.warnings, *tracker.warnings)
     return Outcome(record=record, selection=selection, folder=folder, warnings=warnings)
 

@@ -88,5 +88,8 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
         tuner.fit()
     # Tune takes an interrupt for the end of the search.
     if (ended := len(recorder.results)) < config.search.trials:
-        raise StudyFailed(f"stopped after {ended} of {config.search.trials} trials")
+        raise StudyFailed(
+            f"stopped after {ended} of {config.search.trials} trials; what these found is kept: see "
+            f"`recipe-search select {config.folder}`"
+        )
     return replace(record, trials=recorder.results, seconds=time.monotonic() - began)

@@ -15,6 +15,7 @@ from mlflow_server import mlflow_server
 from search.report import render_report
 from search.results import PointResult, TrialState
 from search.selection import select
+from search.study_note import verdict_tags
 from search.tracking import StudyTracker, prepare_store
 from spaces.points import Interpolation, Point
 
@@ -50,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tracker.end_trial(result)
         tracker.log_point(POINT)
         tracker.log_artifacts([report])
-        tracker.finish(True)
+        tracker.finish(True, tags=verdict_tags(STUDY, select(STUDY.trials, STUDY.objective)))
     assert tracker.warnings == []
     return database
 
@@ -90,8 +91,15 @@ def test_the_table_of_runs_shows_the_study(ui: str, browser: Any) -> None:
     assert "000 gate_up" not in document
 
 
-def test_the_study_page_shows_its_configuration(ui: str, store: Path, browser: Any) -> None:
-    seen(browser, f"{ui}/{run_id(store, 'lesson')}", "lesson", "space.subsets", "gate_up, full, projector")
+def test_the_study_page_shows_its_verdict_and_configuration(ui: str, store: Path, browser: Any) -> None:
+    seen(
+        browser,
+        f"{ui}/{run_id(store, 'lesson')}",
+        "lesson",
+        "Train gate_up at learning rate 3.1e-4",
+        "space.subsets",
+        "gate_up, full, projector",
+    )
 
 
 def test_a_trial_page_shows_recipe_score_and_parent(ui: str, store: Path, browser: Any) -> None:
