@@ -57,7 +57,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
         elif selection.winner is not None:
             notes.append(
                 "The weights of this recipe were not kept (selection.keep_weights), so there is no "
-                f"{folder.selected.name}/: train it again."
+                f"{folder.selected.name}/: recipe-search apply trains it again."
             )
     write_recipe(folder, record, selection)
     return replace(selection, notes=tuple(notes))
