@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from search.evidence import MEASURES, Finalist, FinalistRun
+from search.licences import CARD, licence_of
+from search.model_card import model_card
 from search.predictions import write_predictions
-from search.recipe_document import FORMAT
+from search.recipe_document import FORMAT, read_recipe
 from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
 from search.selection import Selection
 from search.study_file import dump_study
@@ -38,6 +40,7 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
     write_recipe(folder, record, selection)
     if selection.rung is not None:
         write_weights(folder, record, selection)
+        write_card(folder, record, selection)
 
 
 def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Selection:
@@ -60,7 +63,24 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
                 f"{folder.selected.name}/: recipe-search apply trains it again."
             )
     write_recipe(folder, record, selection)
-    return replace(selection, notes=tuple(notes))
+    selection = replace(selection, notes=tuple(notes))
+    if folder.selected.is_dir() and selection.winner is not None:
+        write_card(folder, record, selection)
+    return selection
+
+
+def write_card(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
+    """Write the card of the selected weights beside them; the recipe must lie there already."""
+    key, finalist = selection.key, selection.finalist
+    card = model_card(
+        record.config.name,
+        read_recipe(folder.recipe),
+        estimates=None if key is None else selection.estimates.get(key),
+        confirmed=None if finalist is None else finalist.estimates,
+        licence=licence_of(record.config.model.path),
+        notes=selection.notes,
+    )
+    write_atomically(folder.selected / CARD, card.encode())
 
 
 def write_tables(folder: StudyFolder, record: StudyRecord) -> None:
