@@ -131,6 +131,13 @@ class TrackingConfig(Section):
 
     uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI.")
     experiment: str = Field("recipe-search", description="MLflow experiment.")
+    register_weights: Literal["delta", "merged"] | None = Field(
+        "delta",
+        description="What of the selected model enters MLflow's registry: what was trained, or the whole.",
+    )
+    registered_model: Name | None = Field(
+        None, description="Name of the registered model; null: the study's name."
+    )
 
 
 class StudyConfig(Section):

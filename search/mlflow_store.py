@@ -163,9 +163,9 @@ def refusing_store(uri: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep MLflow from telling on stderr that it makes its tables."""
-    logger = logging.getLogger("mlflow.store.db.utils")
+def quiet(name: str = "mlflow.store.db.utils") -> Iterator[None]:
+    """Keep a part of MLflow from telling on stderr what it does, such as that it makes its tables."""
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

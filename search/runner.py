@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -17,6 +19,7 @@ from search.placement import Placement
 from search.point_search import with_points
 from search.prediction_jobs import with_predictions
 from search.preparation import Prepared
+from search.registry import champion, registered_name
 from search.report_files import write_report
 from search.results import TrialState
 from search.retention import with_kept_weights
@@ -34,6 +37,8 @@ from search.tuning import with_trials
 from search.versions import versions
 from search.warm_cluster import open_pool, placed, started
 from trainables.files import write_atomically
+
+_REGISTERING_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,7 @@ def _run_recorded(
             write_report(folder, record, selection)
             write_facts(folder, record)
             _log_results(tracker, folder, selection)
+            _register(tracker, folder, record, selection)
             succeeded = True
         finally:
             if succeeded:
@@ -173,6 +179,14 @@ def _log_results(tracker: StudyTracker, folder: StudyFolder, selection: Selectio
     made = (folder.points_table, folder.bad_samples, folder.predictions)
     files += [path for path in made if path.exists()]
     tracker.log_artifacts([*files, folder.selected] if selection.winner else files)
+
+
+def _register(tracker: StudyTracker, folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
+    """Make the selected model the champion of MLflow's registry, if the study wants it there."""
+    if record.config.tracking.register_weights is not None and selection.winner is not None:
+        tracker.register(registered_name(record.config), partial(champion, folder, record))
+        # A merged model takes longer than the end of a study waits for.
+        tracker.flush(_REGISTERING_SECONDS)
 
 
 def _last_metrics(selection: Selection) -> dict[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store
 from search.nested_runs import NestedRun, finalist_run, point_run, trial_run
 from search.objective import Objective, score_metrics
 from search.passwords import shown
+from search.registry import Champion, register
 from search.results import PointResult, TrialResult, TrialState
 from search.study_file import dump_study, plain_values
 from spaces.recipe import Recipe
@@ -255,6 +256,18 @@ class StudyTracker:
             self._end(run, "FAILED" if result.error else "FINISHED", now)
 
         self._writer.submit(f"{candidate.key} on seed {result.seed}", write)
+
+    def register(self, name: str, chosen: Callable[[], Champion]) -> None:
+        """Register the selected model as the champion; a store without a registry becomes a warning.
+
+        Args:
+            name: What it is called, for the warning.
+            chosen: Makes what is registered ready.
+        """
+        self._writer.submit(
+            f"the registered model {name!r}",
+            lambda: register(self._client, self._experiment_id, self._study_run, chosen()),
+        )
 
     def log_artifacts(self, paths: Iterable[Path]) -> None:
         """Record files and whole folders with the study's run, under their own names."""
