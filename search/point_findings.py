@@ -35,11 +35,15 @@ def point_caveat(record: StudyRecord) -> str:
     number = sum(result.rung is not None for result in record.points)
     if not number:
         return ""
+    confirmed = (
+        "What finalists scored on data that the search never saw does not."
+        if record.finalists
+        else "Only finalists, evaluated on data that the search never saw, would confirm one."
+    )
     scores = "1 of these scores is of a point" if number == 1 else f"{number} of these scores are of points"
     return (
         f"{scores} made from the best trials' weights without retraining, and chosen by the same samples: "
-        "the more points are tried, the more the best of them owes to chance. Only finalists, evaluated on "
-        "data that the search never saw, would confirm one."
+        f"the more points are tried, the more the best of them owes to chance. {confirmed}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from made_study import BASE, record, trial
+from made_study import BASE, finalist, record, trial
 
 from search import verdict
 from search.point_findings import made_then, point_caveat, point_rows
@@ -75,6 +75,11 @@ def test_the_caveats_count_the_points() -> None:
     assert any(note.startswith("2 of these scores are of points") for note in notes)
     assert point_caveat(study(LOST)[0]) == ""
     assert point_caveat(study(HALF)[0]).startswith("1 of these scores is of a point")
+    assert point_caveat(study(HALF)[0]).endswith("would confirm one.")
+    confirmed = dataclasses.replace(study(HALF)[0], finalists=(finalist("trial 2", {}),))
+    assert point_caveat(confirmed).endswith(
+        "What finalists scored on data that the search never saw does not."
+    )
 
 
 def test_the_report_shows_them() -> None:
