@@ -19,6 +19,7 @@ from search.objective import score_metrics
 from search.preparation import Prepared
 from search.recipe_document import RecipeDocument, recipe_yaml
 from search.retraining import Retrained, retrain
+from search.steps import step
 from search.stored_finalists import CONFIRM_FILE
 from search.stored_study import objective_of
 from search.study_failed import StudyFailed
@@ -154,9 +155,9 @@ def _trained(
     for line in base_lines(run.config, base):
         run.console.print(line)
     maker = _Maker(run, document, seed)
-    with run.console.status("training"):
+    with step(run.console, "training"):
         maker.train(base)
-    with run.console.status("evaluating"):
+    with step(run.console, "evaluating"):
         tuned, metrics = maker.evaluated()
         compared = [compare(run.config, "search", base, tuned)]
         if (data := run.prepared.confirm) is not None:

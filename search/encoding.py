@@ -21,6 +21,7 @@ from search.devices import GIB
 from search.left_out import leave_out
 from search.preparation import Prepared
 from search.study_file import InputError
+from search.wording import counted
 from trainables import chat, collate, encoded_set, encoded_writer, images
 from trainables.bad_samples import SampleError
 from trainables.collate import EncodedSample, Encoder
@@ -172,6 +173,9 @@ def _size(sample: EncodedSample, dtype: torch.dtype) -> int:
 
 
 def _encode(prepared: Prepared, work: Sequence[_Work], console: Console) -> None:
+    total = sum(len(each.samples) for each in work)
+    if not console.is_terminal:
+        console.print(f"encoding {counted(total, 'sample')}")
     bar = Progress(
         TextColumn("encoding samples"),
         BarColumn(),
@@ -181,7 +185,7 @@ def _encode(prepared: Prepared, work: Sequence[_Work], console: Console) -> None
         transient=True,
     )
     with bar:
-        task = bar.add_task("", total=sum(len(each.samples) for each in work))
+        task = bar.add_task("", total=total)
         here = sum(each.seconds for each in work) <= _SOON
         (_encode_here if here else _encode_by_tasks)(prepared.setup, work, lambda n: bar.advance(task, n))
 

@@ -19,6 +19,7 @@ from search.leased_jobs import run_jobs
 from search.preparation import Prepared, prepare
 from search.recipe_document import KEEP_THE_BASE, read_recipe
 from search.recipe_study import with_confirm
+from search.steps import step
 from search.study_failed import StudyFailed
 from search.study_file import load_study
 from search.study_folder import StudyFolder
@@ -191,11 +192,11 @@ def evaluate(
         StudyFailed: An evaluation failed, or Ray did.
     """
     with started(console) as (nodes, grows):
-        with _run(prepared, nodes, console, grows=grows) as run, console.status("evaluating"):
+        with _run(prepared, nodes, console, grows=grows) as run, step(console, "evaluating"):
             base = _own(run, split)
             tuned = base if delta is None else _of_delta(run, delta, split)
         if checkpoint is not None:
-            with _run(checkpoint, nodes, console, grows=grows) as other, console.status("evaluating"):
+            with _run(checkpoint, nodes, console, grows=grows) as other, step(console, "evaluating"):
                 tuned = _own(other, split)
         return compare(prepared.config, split, base, tuned)
 

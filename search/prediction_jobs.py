@@ -15,6 +15,7 @@ from search.leased_jobs import run_jobs
 from search.point_search import PointSearch, point_search
 from search.predictions import differences
 from search.selection import Selection
+from search.steps import step
 from search.stored_finalists import slug_of
 from search.study_record import Predictions, StudyRecord
 from search.study_run import StudyRun
@@ -98,7 +99,7 @@ def with_predictions(run: StudyRun, record: StudyRecord, selection: Selection) -
         chosen = None
         if (selected := asked_of_selected(point_search(run, record), selection)) is not None:
             asked["selected"] = selected
-    with run.console.status("asking the base and the chosen recipes for their answer to every sample"):
+    with step(run.console, "asking the base and the chosen recipes for their answer to every sample"):
         predictions = predict(run.pool, asked, at_a_time=run.placement.concurrency)
     if chosen is not None and chosen in predictions.models:
         models = {**predictions.models, "selected": predictions.models[chosen]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from search.devices import Node
 from search.encoding import encode_once, for_workers
 from search.placement import Placement
 from search.preparation import Prepared, place_study, with_evaluation_that_fits
+from search.steps import step
 from search.study_failed import StudyFailed
 from trainables.pool import ON_HEAD, WorkerPool
 
@@ -36,18 +37,15 @@ def started(console: Console) -> Iterator[tuple[Sequence[Node], bool]]:
         InputError: The cluster can't be reached.
         StudyFailed: Ray failed.
     """
-    status = console.status("starting Ray")
-    status.start()
-    try:
+    with ExitStack() as starting:
+        starting.enter_context(step(console, "starting Ray"))
         with connected():
             try:
                 found = cluster_nodes()
-                status.stop()
+                starting.close()
                 yield found
             except (ray.exceptions.RayError, TuneError) as error:
                 raise StudyFailed(str(error).strip().splitlines()[-1]) from error
-    finally:
-        status.stop()
 
 
 def placed(prepared: Prepared, nodes: Sequence[Node], console: Console) -> tuple[Prepared, Placement]:

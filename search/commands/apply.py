@@ -58,9 +58,10 @@ def _apply(arguments: argparse.Namespace) -> int:
         )
 
     from search.preparation import check_cluster_for, check_resources, prepare
+    from search.steps import step
     from search.tracking import prepare_store
 
-    with console.status("checking model, data and store"):
+    with step(console, "checking model, data and store"):
         check_cluster_for(config, address)
         prepared = prepare(config, recipes)
         check_resources(prepared, address)

@@ -49,9 +49,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     from search.evaluating import check_delta, evaluate, prepare_to_score, with_model
     from search.preparation import check_cluster_for, check_resources
+    from search.steps import step
     from search.study_failed import StudyFailed
 
-    with console.status("checking model and data"):
+    with step(console, "checking model and data"):
         check_cluster_for(config, address)
         prepared = prepare_to_score(config)
         check_resources(prepared, address)

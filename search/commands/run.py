@@ -38,9 +38,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from search.optuna_store import prepare_storage
     from search.preparation import check_cluster_for, check_resources, prepare
+    from search.steps import step
     from search.tracking import prepare_store
 
-    with console.status("checking model, data and store"):
+    with step(console, "checking model, data and store"):
         check_cluster_for(config, address)
         prepared = prepare(config)
         check_resources(prepared, address)
