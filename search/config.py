@@ -138,6 +138,10 @@ class TrackingConfig(Section):
     registered_model: Name | None = Field(
         None, description="Name of the registered model; null: the study's name."
     )
+    carbon_intensity: NonNegative = Field(
+        481.0,
+        description="Grams of CO2 equivalents per kWh of electricity; by default the world's of 2023.",
+    )
 
 
 class StudyConfig(Section):

@@ -23,6 +23,7 @@ from search.point_findings import point_rows
 from search.report_sections import again
 from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
+from search.report_sections.costs import cost_notes, cost_rows
 from search.report_sections.headline import tiles
 from search.report_sections.ranking import formula, ranking_rows
 from search.report_sections.savings import full_trials, saving_rows
@@ -70,6 +71,8 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         totals=total_rows(record),
         savings=saving_rows(record, selection),
         full_trials=wording.counted(full_trials(record, selection), "trial"),
+        costs=cost_rows(record, selection),
+        cost_notes=cost_notes(record, selection),
         failures=failure_rows(record),
         leaks=leak_rows(record.leaks),
         bad=bad_rows(record.bad),

@@ -11,6 +11,7 @@ from typing import Final
 from rich.console import Console
 
 from search.base import base_lines
+from search.costs import study_costs, study_metrics
 from search.data_findings import bad_csv, data_tags
 from search.evidence import MEASURES
 from search.finalist_search import with_finalists
@@ -25,7 +26,7 @@ from search.results import TrialState
 from search.retention import with_kept_weights
 from search.selecting import with_selection
 from search.selection import Selection
-from search.stored_study import objective_of, write_base, write_facts
+from search.stored_study import objective_of, read_retraining, write_base, write_facts
 from search.study_failed import StudyFailed
 from search.study_file import dump_study
 from search.study_folder import StudyFolder, make_anew
@@ -101,7 +102,7 @@ def _run_recorded(
             succeeded = True
         finally:
             if succeeded:
-                tracker.finish(True, _last_metrics(selection), verdict_tags(record, selection))
+                tracker.finish(True, _last_metrics(record, selection), verdict_tags(record, selection))
             else:
                 tracker.finish(False)
     warnings = (*record.predictions.warnings, *tracker.warnings)
@@ -139,6 +140,7 @@ def _search(
             raise StudyFailed(f"every trial failed; the first one: {first}")
         record = with_points(run, record)
         record = with_finalists(run, record)
+        record = replace(record, retraining=read_retraining(folder))
         record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
         record = with_kept_weights(record, selection, folder)
@@ -189,12 +191,14 @@ def _register(tracker: StudyTracker, folder: StudyFolder, record: StudyRecord, s
         tracker.flush(_REGISTERING_SECONDS)
 
 
-def _last_metrics(selection: Selection) -> dict[str, float]:
+def _last_metrics(record: StudyRecord, selection: Selection) -> dict[str, float]:
+    cost = study_metrics(study_costs(record, selection), record.config.tracking.carbon_intensity)
     if selection.rung is None:
-        return {"score": 0.0}
+        return {"score": 0.0, **cost}
     confirmed = None if selection.finalist is None else selection.finalist.estimates
     found = {} if confirmed is None else {name: confirmed.of(name) for name in MEASURES}
     return {
+        **cost,
         **selection.rung.score.to_metrics(),
         **{f"confirm/{name}": each.value for name, each in found.items()},
         **{f"confirm/{name}_low": each.low for name, each in found.items()},

@@ -78,6 +78,18 @@ def read_study(root: Path) -> StudyRecord:
         raise InputError(f"{root}: a file of the study is damaged: {error!r}") from None
 
 
+def read_retraining(folder: StudyFolder) -> tuple[Mapping[str, float], ...]:
+    """Return the last metrics of each training of a finalist, which count from its start.
+
+    Raises:
+        OSError: A file can't be read.
+        ValueError: One is damaged.
+    """
+    files = sorted(folder.root.glob("finalists/trained/*/training.json"))
+    found = [read_json(file)["metrics"] for file in files]
+    return tuple(metrics[max(metrics, key=int)] for metrics in found if metrics)
+
+
 def objective_of(config: StudyConfig, base: Mapping[str, Evaluation]) -> Objective:
     """Return what a study maximises.
 
@@ -130,6 +142,7 @@ def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
         finalists=read_finalists(folder.root),
         confirm_base=read_evaluations(folder.confirm_base) if folder.confirm_base.is_file() else {},
         finalists_seconds=facts["finalists_seconds"],
+        retraining=read_retraining(folder),
         run_id=facts["run_id"],
         finished=facts["finished"],
     )

@@ -58,6 +58,7 @@ class StudyRecord:
         confirm_base: Task -> the untouched model's evaluation on the confirm split; empty without finalists.
         finalists: What was trained again on new seeds, in the order of their search scores.
         finalists_seconds: Wall-clock time of that.
+        retraining: Last metrics of each training of a finalist; finalists share some.
         run_id: The study's parent run in MLflow; empty where it was not recorded.
         finished: Whether the study reached its end; otherwise only what has ended so far is here.
     """
@@ -80,5 +81,6 @@ class StudyRecord:
     confirm_base: Mapping[str, Evaluation] = field(default_factory=dict)
     finalists: tuple[Finalist, ...] = ()
     finalists_seconds: float = 0.0
+    retraining: tuple[Mapping[str, float], ...] = ()
     run_id: str = ""
     finished: bool = True

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from search import findings, verdict, wording
+from search.costs import study_costs
 from search.labels import adapters_sentence, kept_sentence
 from search.objective import Score
 from search.passwords import without_password
 from search.point_findings import made_then
+from search.report_sections.costs import cost_sentence
 from search.results import TrialResult
 from search.runner import Outcome
 from search.selection import Selection
@@ -109,8 +111,10 @@ def _where(outcome: Outcome) -> Table:
     if measured:
         took += f"; median turn-round {statistics.median(measured):.2f} s"
     rows.append(("took", took))
+    if saved := cost_sentence(study_costs(outcome.record, outcome.selection)):
+        rows.append(("cost", saved))
     for name, value in rows:
-        table.add_row(Text(name, style="dim"), Text(value, style="bold" if name != "took" else ""))
+        table.add_row(Text(name, style="dim"), Text(value, style="" if name in {"took", "cost"} else "bold"))
     return table
 
 

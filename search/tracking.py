@@ -19,6 +19,7 @@ from typing import Any, Final
 from search.background import BackgroundWriter
 from search.candidates import Candidate
 from search.config import StudyConfig
+from search.costs import with_co2
 from search.evidence import FinalistRun
 from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
 from search.nested_runs import NestedRun, finalist_run, point_run, trial_run
@@ -58,6 +59,7 @@ class StudyTracker:
         self._experiment = experiment
         self._writer = BackgroundWriter(f"MLflow store {shown(uri)}")
         self._targets: tuple[str, ...] = ()
+        self._carbon_intensity = 0.0
         self._client: Any = None
         self._experiment_id = ""
         self._study_run = ""
@@ -101,6 +103,7 @@ class StudyTracker:
             InputError: The store refuses; one line that names the URI.
         """
         self._targets = config.targets
+        self._carbon_intensity = config.tracking.carbon_intensity
         all_tags = {"kind": kind, "study": config.name, "mlflow.source.name": "recipe-search", **tags}
         all_tags |= {f"data/{name}": digest for name, digest in fingerprints.items()}
         if "git_commit" in tags:
@@ -187,7 +190,7 @@ class StudyTracker:
             step: Optimiser steps done.
             metrics: Metric name -> value; what is not finite is only named, in the tag `not_finite`.
         """
-        values, now = dict(metrics), _now()
+        values, now = with_co2(metrics, self._carbon_intensity), _now()
 
         def write() -> None:
             run = self._nested_run(trial_id)
@@ -284,7 +287,7 @@ class StudyTracker:
 
         Args:
             succeeded: Whether the study reached its end.
-            metrics: The selected recipe's metrics.
+            metrics: The selected recipe's metrics, and what the study cost.
             tags: What was selected.
         """
         last_metrics, last_tags, now = dict(metrics or {}), dict(tags or {}), _now()

@@ -61,6 +61,25 @@ def duration(seconds: float) -> str:
     return f"{hours}h {minutes:02d}m"
 
 
+def si(value: float, unit: str) -> str:
+    """Write a quantity with three digits and a prefix of the SI: `31.4 mWh`, `2.5 kg`, `1.27 PFLOP`."""
+    if not math.isfinite(value):
+        return UNKNOWN
+    prefixes = ("µ", "m", "", "k", "M", "G", "T", "P", "E", "Z")
+    power = math.floor(math.log10(abs(value)) / 3) if value else 0
+    power = min(max(power, -2), len(prefixes) - 3)
+    number = value / 1000**power
+    digits = 2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0
+    return f"{number:.{digits}f} {prefixes[power + 2]}{unit}"
+
+
+def percent(share: float) -> str:
+    """Write a share with two digits at least: `0.42 %`, `4.2 %`, `42 %`, `142 %`."""
+    if not math.isfinite(share):
+        return UNKNOWN
+    return f"{100 * share:.0f} %" if abs(share) >= 0.0995 else f"{100 * share:.2g} %"
+
+
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun, plural where needed: `1 trial`, `3 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -86,6 +86,17 @@ def load_checkpoint(pointer: Pointer) -> Checkpoint:
     return Checkpoint(path)
 
 
+def parameter_bytes(state: Mapping[str, Tensor]) -> int:
+    """Return the size of a run's trained parameters, which is what stays on storage when it has ended.
+
+    Args:
+        state: The tensors of a run, whole or sharded.
+    """
+    return sum(
+        tensor.numel() * tensor.element_size() for name, tensor in state.items() if name.startswith(PARAMETER)
+    )
+
+
 def keep_parameters_only(path: Path) -> None:
     """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
     copy_parameters(path, path)

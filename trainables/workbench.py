@@ -19,14 +19,17 @@ from trainables.checkpoint import (
     CheckpointError,
     Pointer,
     load_checkpoint,
+    parameter_bytes,
     save_checkpoint,
 )
 from trainables.collate import Encoder, pad_token_id
+from trainables.energy import CpuPackages, gpu_joules
 from trainables.evaluator import Evaluator
 from trainables.flops import TrainingFlops, flops_of_steps
 from trainables.jobs import REPLAY, ConfirmJob, EvaluateJob, Job, PointJob, Report, TrainJob, WorkerSetup
 from trainables.loop import Progress, TrialFailed, fine_tune
 from trainables.manifest import TrainableManifest, build_manifest
+from trainables.meter import Meter, summed
 from trainables.model import load_model
 from trainables.parallel import Share, load_sharded
 from trainables.points import TrainedWeights, apply_point, open_weights, point_manifest
@@ -58,6 +61,12 @@ class Workbench:
         self._share = share or Share()
         self._gpus = gpus
         self._device = torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        self._meter = Meter(
+            CpuPackages.find(),
+            gpu_joules(self._device) if on_gpu else None,
+            min(1.0, gpus / self._share.size) if on_gpu else 0.0,
+        )
         dtype = getattr(torch, setup.dtype)
         if self._share.sharded:
             # A model that needs sharding may not fit the device whole.
@@ -92,6 +101,7 @@ class Workbench:
                 return self._train_job(job)
 
     def _evaluate_base(self, job: EvaluateJob) -> Iterator[Report]:
+        self._meter.restart()
         began = time.perf_counter()
         evaluations = self.evaluator.evaluate_base(predictions=job.predictions)
         seconds = time.perf_counter() - began
@@ -162,19 +172,23 @@ class Workbench:
         self.evaluator.prepare_for_drift()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        self._meter.restart()
 
     def _train_job(self, job: TrainJob) -> Iterator[Report]:
         self._prepare_to_measure()
         manifest = trained_manifest(self.model, job.recipe)
-        count_flops = self._flops_counter(job, manifest)
+        everything = build_manifest(self.model, "full")
+        count_flops, whole_bytes = self._flops_counter(job, manifest, everything), everything.bytes
         files = RungFiles(job, writes=self._share.rank == 0)
         with self._run_of(job, manifest) as run:
-            counted, train_flops, first = 0, 0, True
+            counted, first = 0, True
+            train_flops = full_flops = 0
             train_seconds = eval_seconds = 0.0
             try:
                 for progress in run:
                     train_seconds += progress.seconds
-                    train_flops += count_flops(range(counted, progress.step))
+                    own, full = count_flops(range(counted, progress.step))
+                    train_flops, full_flops = train_flops + own, full_flops + full
                     counted = progress.step
                     began = time.perf_counter()
                     last = progress.step == job.rungs[-1]
@@ -189,6 +203,9 @@ class Workbench:
                             "train/loss": sum(progress.losses) / len(progress.losses),
                             "cost/trainable_parameters": float(manifest.count),
                             "cost/train_flops": float(train_flops),
+                            "cost/full_train_flops": float(full_flops),
+                            "cost/stored_bytes": float(parameter_bytes(progress.state)),
+                            "cost/full_stored_bytes": float(whole_bytes),
                             **self._cost(train_seconds, eval_seconds),
                         },
                         manifest=manifest.to_dict() if first else None,
@@ -228,14 +245,21 @@ class Workbench:
             with closing(run):  # type: ignore[type-var]
                 yield run
 
-    def _flops_counter(self, job: TrainJob, manifest: TrainableManifest) -> Callable[[range], int]:
-        """Return what counts the FLOPs of a job's steps; the model must be the base."""
-        everything = build_manifest(self.model, "full")
+    def _flops_counter(
+        self, job: TrainJob, manifest: TrainableManifest, everything: TrainableManifest
+    ) -> Callable[[range], tuple[int, int]]:
+        """Return what counts the FLOPs of steps: a job's own, and had they trained all parameters plainly."""
         config = self.model.config.to_dict()
-        flops = TrainingFlops(everything, manifest, config, recomputed=job.activation_checkpointing)
+        own, full = (
+            TrainingFlops(everything, trained, config, recomputed=job.activation_checkpointing)
+            for trained in (manifest, everything)
+        )
         order = DataOrder.of(job.recipe, len(self._train), len(self._replay), job.seed)
         data = outlines_of(Chain((self._train, self._replay)))
-        return lambda steps: flops_of_steps(flops, steps, data, order)
+        return lambda steps: (
+            flops_of_steps(own, steps, data, order),
+            flops_of_steps(full, steps, data, order),
+        )
 
     def _load_or_restart(self, pointer: Pointer | None) -> Mapping[str, Tensor] | None:
         """Return a checkpoint's tensors; if any rank finds it missing or damaged, all start from the base."""
@@ -251,11 +275,13 @@ class Workbench:
     def _cost(self, train_seconds: float, eval_seconds: float) -> dict[str, float]:
         on_gpu = self._device.type == "cuda"
         peak = torch.cuda.max_memory_allocated(self._device) if on_gpu else _peak_resident_bytes()
+        parts = self._share.from_all((peak, self._meter.used()))
         return {
             "cost/train_seconds": train_seconds,
             "cost/eval_seconds": eval_seconds,
             "cost/gpu_seconds": (train_seconds + eval_seconds) * self._gpus,
-            "cost/peak_memory_bytes": float(max(self._share.from_all(peak))),
+            "cost/peak_memory_bytes": float(max(peak for peak, _ in parts)),
+            **summed(used for _, used in parts).to_metrics(),
         }
 
 

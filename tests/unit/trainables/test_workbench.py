@@ -93,17 +93,40 @@ def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
         "cost/peak_memory_bytes",
         "cost/trainable_parameters",
         "cost/train_flops",
+        "cost/full_train_flops",
+        "cost/stored_bytes",
+        "cost/full_stored_bytes",
+        "cost/cpu_seconds",
+        "cost/energy_measured_joules",
+        "cost/energy_estimated_joules",
     }
     # Two layers of four matrices of 16 x 16.
     assert last.metrics["cost/trainable_parameters"] == 2 * 4 * 16 * 16
     assert last.metrics["drift/kl_target"] > first.metrics["drift/kl_target"] > 0
     assert last.metrics["cost/train_seconds"] > first.metrics["cost/train_seconds"] > 0
     assert last.metrics["cost/gpu_seconds"] == 0
+    assert last.metrics["cost/stored_bytes"] == 4 * last.metrics["cost/trainable_parameters"]
+    assert last.metrics["cost/full_stored_bytes"] == 4 * sum(p.numel() for p in llava().parameters())
+    assert last.metrics["cost/cpu_seconds"] > first.metrics["cost/cpu_seconds"] > 0
+    assert last.metrics["cost/energy_measured_joules"] + last.metrics["cost/energy_estimated_joules"] > 0
     assert first.manifest is not None
     assert first.manifest["subset"] == "sa_proj"
     assert last.manifest is None
     assert first.started_at is not None
     assert last.started_at is None
+
+
+def test_what_full_tuning_would_have_cost_is_what_it_costs(used: Workbench, tmp_path: Path) -> None:
+    """The same steps on the same samples, whatever was trained; LwF's pass of the base is no part of it."""
+    *_, full = used.run(train_job(tmp_path / "full", "full"))
+    *_, part = used.run(train_job(tmp_path / "part", "down"))
+    job = train_job(tmp_path / "lwf", "down")
+    held = replace(job, recipe=replace(job.recipe, lwf_weight=0.5, lwf_temperature=2.0))
+    *_, distilled = used.run(held)
+    whole = full.metrics["cost/train_flops"]
+    assert [each.metrics["cost/full_train_flops"] for each in (full, part, distilled)] == [whole] * 3
+    assert part.metrics["cost/train_flops"] < distilled.metrics["cost/train_flops"] != whole
+    assert part.metrics["cost/full_stored_bytes"] == full.metrics["cost/stored_bytes"]
 
 
 @pytest.mark.parametrize(("early", "passed"), [(2, 3 + 3), (4, 4 + 4), (9, 6 + 5)])
