@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from search.commands import apply, doctor, evaluate, export, plan, report, run, select, ui
 from search.commands.arguments import FAILED, WRONG_INPUT
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="recipe-search",
         description="Find which part of a model to train so that it learns a skill and keeps the others.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('recipe-search')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (run, plan, select, report, apply, evaluate, export, doctor, ui):
         command.add(commands)

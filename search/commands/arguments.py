@@ -32,5 +32,10 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Take settings that replace the study file's."""
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings that replace the file's: search.trials=8"
+        "overrides",
+        nargs="*",
+        # A positional argument with a default counts as given, so that none is called a required one.
+        default=[],
+        metavar="key=value",
+        help="settings that replace the file's: search.trials=8",
     )

@@ -15,7 +15,7 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("ui", help="open the MLflow UI on a store")
     parser.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow store (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=5000, help="port on the loopback address")
+    parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     parser.set_defaults(command=_ui)
 
 
