@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from search.config_types import Count, Distinct, NonNegative, Number, Positive, Section
-from spaces.nearest import did_you_mean
+from spaces.nearest import near_miss
 from trainables.lm_eval_task import LM_EVAL_SPLITS
 from trainables.metrics import METRICS, Decoding, MetricSpec
 from trainables.samples import SPLITS, Split
@@ -36,7 +36,9 @@ class MetricConfig(Section):
     @model_validator(mode="after")
     def _known(self) -> MetricConfig:
         if self.name not in METRICS:
-            raise ValueError(f"unknown metric {self.name!r}: {did_you_mean(self.name, METRICS)}")
+            near = near_miss(self.name, METRICS)
+            hint = f"did you mean {near!r}?" if near else f"expected one of: {', '.join(sorted(METRICS))}"
+            raise ValueError(f"unknown metric {self.name!r}: {hint}")
         for option, _ in self.spec.options:
             if option not in (known := METRICS[self.name].options):
                 has = f"its options are {', '.join(known)}" if known else "it takes none"

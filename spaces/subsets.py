@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from spaces.nearest import did_you_mean
+from spaces.nearest import near_miss
 from spaces.roles import ATTENTION, LANGUAGE, MLP, ROLES, VISION
 
 SUBSETS: dict[str, frozenset[str]] = {
@@ -122,7 +122,11 @@ def _named(name: str, text: str) -> frozenset[str]:
     if name in ROLES:
         return frozenset({name})
     where = "" if name == text else f" in {text!r}"
-    raise ValueError(f"unknown subset {name!r}{where}: {did_you_mean(name, {*SUBSETS, *ROLES})}")
+    known = {*SUBSETS, *ROLES}
+    # What reads as a subtraction may be one name with a slip in it, such as `gate-up`.
+    near = near_miss(name, known) or near_miss(text, known)
+    hint = f"did you mean {near!r}?" if near else f"expected one of: {', '.join(sorted(known))}"
+    raise ValueError(f"unknown subset {name!r}{where}: {hint}")
 
 
 def _check_subtraction(before: frozenset[str], term: Term, text: str) -> None:

@@ -28,6 +28,7 @@ def test_a_metric_with_its_options(given: dict[str, Any], written: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"name": "accuracy"}, "unknown metric 'accuracy': expected one of: anls, bleu, choice_letter, "),
         ({"name": "clock_times"}, "unknown metric 'clock_times': did you mean 'clock_time'?"),
         ({"name": "anls", "minutes": 5}, "the metric 'anls' has no option 'minutes': it takes none"),
         (

@@ -59,6 +59,7 @@ EVERY_NAME = (
     ("name", "message"),
     [
         ("sa_projj", "unknown subset 'sa_projj': did you mean 'sa_proj'?"),
+        ("attn", f"unknown subset 'attn': expected one of: {EVERY_NAME}"),
         ("attn.qq", "unknown subset 'attn.qq': did you mean 'attn.q'?"),
         ("zzz", f"unknown subset 'zzz': expected one of: {EVERY_NAME}"),
         ("gate-up", "unknown subset 'gate' in 'gate-up': did you mean 'gate_up'?"),
