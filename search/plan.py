@@ -57,6 +57,7 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
         "finalists": _finalists(config),
         "startup_trials": max(len(presets), config.startup_trials),
         "rungs": list(config.rungs),
+        "likely_complete": _likely_complete(config),
         "rung_samples": config.evaluation.rung_samples,
         "batch_size": wish.batch_size,
         "largest_sample": {
@@ -79,6 +80,13 @@ def study_plan(config: StudyConfig, outline: Outline, nodes: Sequence[Node]) -> 
             for variant, fit in fits.items()
         ],
     }
+
+
+def _likely_complete(config: StudyConfig) -> float:
+    """Return how many trials pruning lets reach their end, if one in `reduction_factor` passes each rung."""
+    if config.search.pruning is None:
+        return config.search.trials
+    return float(config.search.trials / config.search.pruning.reduction_factor ** (len(config.rungs) - 1))
 
 
 def _finalists(config: StudyConfig) -> dict[str, Any] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from search.wording import count, counted, human_bytes
+
+_FEW_COMPLETE: Final = 3  # complete trials below which there is little to choose from
 
 
 def plan_tables(plan: Mapping[str, Any]) -> tuple[Table, Table, Table]:
@@ -68,6 +70,12 @@ def _table(first: str, *headings: str) -> Table:
 
 def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the table does not say: the sample, the machines, and whether they do."""
+    if (complete := plan["likely_complete"]) < min(_FEW_COMPLETE, plan["trials"]):
+        yield (
+            f"warning: of {counted(plan['trials'], 'trial')} pruning may let only {max(1, round(complete))} "
+            f"reach step {plan['rungs'][-1]}, and no other can be selected: more search.trials, a later "
+            "search.pruning.first_rung or search.pruning=null leave more"
+        )
     sample = plan["largest_sample"]
     yield f"samples of up to {sample['tokens']} tokens: {sample['found']}"
     yield "FLOPs: of a step, relative to training everything; memory: upper bounds per worker"

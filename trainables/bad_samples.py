@@ -25,6 +25,10 @@ class SampleError(ValueError):
         return type(self), (self.label, self.reason)
 
 
+class ColumnError(SampleError):
+    """A row has not the column that the task names; where no row has it, the task is at fault."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadSample:
     """A sample that was left out.

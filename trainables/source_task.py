@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
-from trainables.bad_samples import SampleError
+from trainables.bad_samples import ColumnError, SampleError
 from trainables.division import part_of, part_of_bad, subject_of
 from trainables.formats import detect_format, to_samples
 from trainables.metrics import Decoding, MetricSpec
@@ -14,6 +16,8 @@ from trainables.row_filter import is_wanted, told_filter, told_values
 from trainables.rows import Row, read_rows
 from trainables.samples import Sample, Split
 from trainables.task_spec import Format, TaskSpec
+
+_TRIED: Final = 100  # samples that tell whether all lack a column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +52,30 @@ class SourceTask:
         """Those that have a source."""
         return tuple(self.spec.origins)
 
+    @property
+    def divided(self) -> tuple[Split, ...]:
+        """The splits that share their origin with another one."""
+        return tuple(split for split in self.spec.origins if len(self._shares(split)) > 1)
+
+    @property
+    def format(self) -> Format:
+        """How rows are written: that of the first one that can be told, unless the task says it.
+
+        Raises:
+            ValueError: No row can be told, or none can be read.
+        """
+        if self.spec.format != "auto":
+            return self.spec.format
+        split = next(iter(self.spec.origins))
+        for row in self._rows(split):
+            if isinstance(row, SampleError) or not is_wanted(row.values, self.spec.only, row.where):
+                continue
+            try:
+                return detect_format(row, self.spec)
+            except SampleError:
+                continue
+        raise ValueError(f"tasks.{self.name}.{split}: no row has a format")
+
     def load(
         self, split: Split, limit: int | None = None, bad: list[SampleError] | None = None
     ) -> list[Sample]:
@@ -61,7 +89,8 @@ class SourceTask:
 
         Raises:
             SampleError: A sample can't be used.
-            ValueError: The split has no origin, which can't be read, or is empty.
+            ValueError: The split has no origin, which can't be read, or is empty, or none of its first rows
+                has the columns that the task names.
         """
         key = f"tasks.{self.name}.{split}"
         if split not in self.spec.origins:
@@ -73,6 +102,8 @@ class SourceTask:
             for item in self._samples(split):
                 if isinstance(item, SampleError):
                     error = SampleError(item.label, self._with_needs(item.reason))
+                    if bad is None and not samples and self._lacks_columns(split):
+                        raise ValueError(str(error))
                     if bad is None:
                         raise error
                     bad.append(error)
@@ -88,6 +119,10 @@ class SourceTask:
         if not samples:
             raise ValueError(f"{key}: {self._emptiness(split, left_out)}")
         return samples
+
+    def _lacks_columns(self, split: Split) -> bool:
+        """Tell whether none of the first rows has the columns that the task names."""
+        return all(isinstance(item, ColumnError) for item in islice(self._samples(split), _TRIED))
 
     def _samples(self, split: Split) -> Iterator[Sample | SampleError]:
         """Yield a split's samples, and the errors of those that can't be used."""

@@ -44,6 +44,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from search.outline import outline_study
     from search.plan import planned_nodes, study_plan
     from search.plan_tables import finalists_text, plan_lines, plan_tables
+    from search.planned_data import data_text, planned_data
     from search.preparation import with_gpu_memory
     from search.study_check import nodes_to_run_on
     from search.study_file import load_study
@@ -62,6 +63,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         else:
             nodes = with_gpu_memory(nodes_to_run_on(address), config.resources.gpu_memory_gib)
         plan = study_plan(config, outline, nodes)
+        plan["tasks"] = planned_data(config, data)
         plan["data"] = data_lines(data.leaks, data.warnings, data.bad)
     if arguments.json:
         print(json.dumps(plan, indent=2))
@@ -70,6 +72,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         f"[bold]{plan['study']}[/]: {plan['model']}, {plan['parameters']:,} parameters in {plan['dtype']}"
     )
     console.print(f"learn {', '.join(plan['targets'])}; keep {', '.join(plan['held_out'])}")
+    for task in plan["tasks"]:
+        console.print(f"  {data_text(task)}")
     early = plan["rung_samples"]
     on = f" (before the last on {early} samples per task at most)" if early else ""
     console.print(

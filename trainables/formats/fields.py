@@ -12,6 +12,10 @@ SEVERAL: Final = ("choices", "images")
 """Fields that may lie in several columns."""
 
 
+class NoColumnError(ValueError):
+    """A row has not the column that the user names."""
+
+
 class Fields:
     """A row's values by the fields of a format.
 
@@ -48,7 +52,8 @@ class Fields:
         """Return a field's value, or None where the row has none; a list where it lies in several columns.
 
         Raises:
-            ValueError: The column that the user names is not there, or two columns hold the field and differ.
+            NoColumnError: The column that the user names is not there.
+            ValueError: Two columns hold the field and differ.
         """
         if field in self._columns:
             found = [self._looked_up(field, column) for column in self._columns[field]]
@@ -98,7 +103,7 @@ class Fields:
             return look_up(self.values, column)
         except KeyError:
             near = did_you_mean(column, self.values)
-            raise ValueError(f"columns.{field}: no column {column!r}: {near}") from None
+            raise NoColumnError(f"columns.{field}: no column {column!r}: {near}") from None
 
 
 def _texts(value: Any) -> list[str]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from spaces.nearest import did_you_mean
-from trainables.bad_samples import SampleError
+from trainables.bad_samples import ColumnError, SampleError
 from trainables.formats.choices import lettered_columns, read_choice
 from trainables.formats.completions import read_completion
 from trainables.formats.dialogue import Dialogue, samples_of
-from trainables.formats.fields import Fields
+from trainables.formats.fields import Fields, NoColumnError
 from trainables.formats.questions import read_question
 from trainables.formats.row_images import image_source
 from trainables.formats.turns import read_conversation
@@ -96,7 +96,8 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         file_format: The format of the file that the row is from; None takes the row's own.
 
     Raises:
-        SampleError: The row can't be read; the message says where it is.
+        SampleError: The row can't be read; the message says where it is. A `ColumnError` where it has not
+            the column that the task names.
         ValueError: The task's columns name a field that the format has not.
     """
     try:
@@ -129,6 +130,8 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         folder = row.folder if spec.images is None else Path(spec.images)
         images = [image_source(image, folder) for image in dialogue.images]
         return samples_of(dialogue, images, id=_id(fields), where=row.where, split=split)
+    except NoColumnError as error:
+        raise ColumnError(row.where, str(error)) from None
     except ValueError as error:
         raise SampleError(row.where, str(error)) from None
 

@@ -7,7 +7,7 @@ from string import Formatter
 from typing import Any
 
 from spaces.nearest import did_you_mean
-from trainables.formats.fields import look_up
+from trainables.formats.fields import NoColumnError, look_up
 from trainables.formats.texts import as_text
 
 
@@ -22,7 +22,8 @@ def fill(template: str, own: Mapping[str, str], values: Mapping[str, Any]) -> st
         values: The row; a column that is null is empty.
 
     Raises:
-        ValueError: The template is malformed or names what the row has not, or a value is no text.
+        NoColumnError: The template names what the row has not.
+        ValueError: The template is malformed, or a value is no text.
     """
     lines = (_line(line, own, values) for line in template.split("\n"))
     return "\n".join(line for line in lines if line is not None)
@@ -50,5 +51,5 @@ def _column(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str
         value = look_up(values, name)
     except KeyError:
         near = did_you_mean(name, {*own, *values})
-        raise ValueError(f"prompt: no column {name!r}: {near}") from None
+        raise NoColumnError(f"prompt: no column {name!r}: {near}") from None
     return "" if value is None else as_text(value, f"column {name!r}")

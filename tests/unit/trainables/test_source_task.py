@@ -35,6 +35,27 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "search.jsonl"
 
 
+class TestWrongColumns:
+    WRONG = "columns.question: no column 'quesiton': did you mean 'question'?"
+
+    def refusal(self, file: Path, *rows: dict[str, str]) -> ValueError:
+        file.write_text("\n".join(map(json.dumps, rows)))
+        made = task(file, format="question_answer", columns={"question": ("quesiton",)})
+        with pytest.raises(ValueError, match=r"columns\.question: no column 'quesiton'") as error:
+            made.load("search")
+        return error.value
+
+    def test_where_every_row_lacks_the_column_none_of_them_is_at_fault(self, file: Path) -> None:
+        error = self.refusal(file, *({"question": f"p{i}", "answer": "a"} for i in range(3)))
+        assert not isinstance(error, SampleError)
+        assert str(error) == f"tasks.birds.search: {file}:1: {self.WRONG}"
+
+    def test_a_row_that_lacks_what_others_have_is_itself_at_fault(self, file: Path) -> None:
+        error = self.refusal(file, {"question": "p", "answer": "a"}, {"quesiton": "p", "answer": "a"})
+        assert isinstance(error, SampleError)
+        assert str(error) == f"{file}:1: {self.WRONG}"
+
+
 class TestJsonLines:
     def test_a_line_is_a_sample(self, file: Path) -> None:
         Image.new("RGB", (4, 4)).save(file.parent / "owl.png")
@@ -353,7 +374,7 @@ class TestNeeds:
     def test_a_bad_sample(self, file: Path) -> None:
         file.write_text('{"question": "Where?", "answer": "here"}\n')
         needy = task(file, columns={"images": ("image",)}, needs=self.NEEDS)
-        with pytest.raises(SampleError, match=f"no column 'image'.*; the task needs {self.NEEDS}$"):
+        with pytest.raises(ValueError, match=f"no column 'image'.*; the task needs {self.NEEDS}$"):
             needy.load("search")
         bad: list[SampleError] = []
         with pytest.raises(ValueError, match=f"1 can't, such as .*; the task needs {self.NEEDS}$"):
