@@ -15,6 +15,7 @@ class Check:
         detail: What was found.
         fix: What to do about it; empty where nothing is to be done.
         required: Whether a study can not run without it. The others are advice.
+        wrong_input: Whether not the machine is at fault but what the user gave.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Check:
     detail: str
     fix: str = ""
     required: bool = True
+    wrong_input: bool = False

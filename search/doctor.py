@@ -24,6 +24,7 @@ from rich.text import Text
 
 from search.checks import Check
 from search.cluster_check import SHARED_STORAGE, check_cluster
+from search.commands.arguments import DONE, FAILED, WRONG_INPUT
 from search.passwords import shown
 
 DISTRIBUTION: Final = "recipe-search"
@@ -79,8 +80,9 @@ def run_doctor(
 
 
 def exit_code(checks: Sequence[Check]) -> int:
-    """Return 1 if something that a study can not do without is missing, else 0."""
-    return int(any(check.required and not check.ok for check in checks))
+    """Return 2 if a study's input is wrong, 1 if something else that it needs is missing, else 0."""
+    broken = [check for check in checks if check.required and not check.ok]
+    return WRONG_INPUT if any(check.wrong_input for check in broken) else FAILED if broken else DONE
 
 
 def checks_to_json(checks: Sequence[Check]) -> str:

@@ -48,16 +48,19 @@ def check_study(config: StudyConfig, address: str | None) -> Check:
         config: The study.
         address: The cluster that it would run on; None is this machine.
     """
+    outside = address is not None and address.startswith("ray://")
     try:
         data = load_data(config)
         outline = outline_study(config, data.all, guess=True)
+    except InputError as error:
+        # A list that follows, such as of parameters without a role, is the plan's to show.
+        detail = str(error).partition("\n")[0].rstrip(":")
+        return Check(name="study", ok=False, detail=detail, required=not outside, wrong_input=True)
+    try:
         placement = place_study(config, outline, nodes_to_run_on(address))
     except InputError as error:
         fix = "see `recipe-search plan` for what each subset needs"
-        outside = address is not None and address.startswith("ray://")
-        # A list that follows, such as of parameters without a role, is the plan's to show.
-        detail = str(error).partition("\n")[0].rstrip(":")
-        return Check(name="study", ok=False, detail=detail, fix=fix, required=not outside)
+        return Check(name="study", ok=False, detail=str(error), fix=fix, required=not outside)
     there = f"{config.name}: {counted(placement.concurrency, 'trial')} at a time at most"
     told = [there, *placement.warnings, *data_lines(data.leaks, data.warnings, data.bad)]
     return Check(name="study", ok=True, detail="; ".join(told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import importlib.metadata
 import json
@@ -31,6 +32,11 @@ class TestOutcome:
         assert doctor.exit_code([GOOD, ADVICE]) == 0
         assert doctor.exit_code([GOOD, BROKEN]) == 1
 
+    def test_wrong_input_is_told_apart_from_an_unfit_machine(self) -> None:
+        wrong = Check(name="study", ok=False, detail="no data", wrong_input=True)
+        assert doctor.exit_code([BROKEN, wrong]) == 2
+        assert doctor.exit_code([GOOD, dataclasses.replace(wrong, required=False)]) == 0
+
     def test_json_holds_every_field(self) -> None:
         told = json.loads(doctor.checks_to_json([GOOD, BROKEN]))
         assert told["ok"] is False
@@ -40,6 +46,7 @@ class TestOutcome:
             "detail": "not there",
             "fix": "install it",
             "required": True,
+            "wrong_input": False,
         }
 
     def test_a_person_reads_the_fix_of_what_is_not_ok_alone(self) -> None:

@@ -278,6 +278,7 @@ class TestAnUnknownArchitecture:
         assert check.detail.startswith("no role map covers model type 'opt', and 36")
         assert check.detail.endswith("(docs/families.md says how)")
         assert not check.ok
+        assert (check.wrong_input, check.fix) == (True, "")
 
     def test_plans_by_a_role_map_of_the_user(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
