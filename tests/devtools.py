@@ -100,10 +100,16 @@ class DevTools:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key]
             )
 
-    def screenshot(self, png: Path) -> None:
-        """Save a picture of the whole page."""
+    def screenshot(self, png: Path, *, width: int | None = None, height: int | None = None) -> None:
+        """Save a picture of the whole page, or of so much of it."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        clip = {
+            "x": 0,
+            "y": 0,
+            "width": width or size["width"],
+            "height": height or size["height"],
+            "scale": 1,
+        }
         answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         png.write_bytes(base64.b64decode(answer["data"]))
 

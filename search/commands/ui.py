@@ -39,8 +39,9 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 
 def _runs_page(uri: str) -> str:
-    """Return the path to the table of runs of the newest study's experiment: MLflow's home shows no runs."""
+    """Return the path to the table of the newest study's runs: MLflow's home shows no runs."""
     from search.mlflow_store import newest_study
+    from search.mlflow_view import share_view
 
     found = newest_study(uri)
-    return "" if found is None else f"/#/experiments/{found[0]}/runs?workflowType=machine_learning"
+    return "" if found is None else share_view(uri, *found)
