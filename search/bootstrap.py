@@ -18,7 +18,7 @@ reach (intersection bounds: Chernozhukov, Lee and Rosen, Econometrica 81, 2013).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,7 +110,9 @@ class Bootstrap:
         """
         return self.resample([tuned])[0].estimates
 
-    def resample_runs(self, models: Sequence[Sequence[Mapping[str, Evaluation]]]) -> list[Resampled]:
+    def resample_runs(
+        self, models: Sequence[Sequence[Mapping[str, Evaluation]]], trained: Sequence[Hashable] = ()
+    ) -> list[Resampled]:
         """Return the replicates of some recipes that were trained several times each: seeds, then samples.
 
         What a recipe is worth is its mean over seeds. To the samples' draws are added draws of the seeds'
@@ -121,13 +123,17 @@ class Bootstrap:
 
         Args:
             models: Each recipe's runs.
+            trained: What was trained for each of them: those of which it is the same share their trainings,
+                which count once. Without it each has its own.
         """
         runs = [run for each in models for run in each]
         of = np.repeat(np.arange(len(models)), [len(each) for each in models])
         share: Array = (of == np.arange(len(models))[:, None]) / np.array([[len(each)] for each in models])
         changes = [self._changes(task, runs) for task in self._tasks]
         by_run = np.stack([each.mean(axis=1) for each in changes], axis=1)
-        seeds = self._seed_draws(by_run - (share @ by_run)[of], models)
+        sizes = [len(each) for each in models]
+        freedom = _freedom(sizes, trained or range(len(models)))
+        seeds = self._seed_draws(by_run - (share @ by_run)[of], sizes, freedom)
         drawn = np.stack([self._drawn(task, share @ each) for task, each in enumerate(changes)], axis=1)
         return self._resampled(share @ by_run, drawn + seeds)
 
@@ -175,16 +181,15 @@ class Bootstrap:
             means[:, start : start + count] = changes.astype(np.float32) @ counts.T.astype(np.float32) / n
         return means
 
-    def _seed_draws(self, deviations: Array, models: Sequence[Sequence[Mapping[str, Evaluation]]]) -> Array:
+    def _seed_draws(self, deviations: Array, sizes: Sequence[int], freedom: int) -> Array:
         """Return what other seeds may add to each recipe's changes, [models, tasks, replicates].
 
         Args:
             deviations: Each run's changes beyond its recipe's mean, [runs, tasks].
-            models: Each recipe's runs.
+            sizes: Number of each recipe's runs.
+            freedom: Degrees of freedom of all deviations.
         """
-        sizes = [len(runs) for runs in models]
-        freedom = sum(size - 1 for size in sizes)
-        draws = np.zeros((len(models), len(self._tasks), self._replicates))
+        draws = np.zeros((len(sizes), len(self._tasks), self._replicates))
         if freedom == 0:
             return draws
         widened = np.concatenate(
@@ -254,6 +259,14 @@ class Bootstrap:
             score=self._interval(*measures["score"]),
             changes=changes,
         )
+
+
+def _freedom(sizes: Sequence[int], trained: Sequence[Hashable]) -> int:
+    """Return the degrees of freedom of deviations from recipes' means; a shared training counts once."""
+    most: dict[Hashable, int] = {}
+    for size, what in zip(sizes, trained, strict=True):
+        most[what] = max(size, most.get(what, 1))
+    return sum(size - 1 for size in most.values())
 
 
 def _tails(confidence: float) -> tuple[float, float]:

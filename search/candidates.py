@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,11 @@ class Candidate:
         if self.made is None or isinstance(self.made.point.transform, Identity):
             return read_evaluations(folder / "trials" / self.trial.trial_id / rung_file(self.point.step))
         return read_evaluations(folder / "points" / str(self.made.number) / EVALUATIONS_FILE)
+
+
+def trainings(found: Iterable[Candidate]) -> dict[str, frozenset[int]]:
+    """Return key -> numbers of the trials that a candidate is made of: whose recipes are trained for it."""
+    return {each.key: frozenset(member.trial for member in each.point.members) for each in found}
 
 
 def candidates(trials: Sequence[TrialResult], points: Sequence[PointResult]) -> tuple[Candidate, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from search.candidates import candidates
+from search.candidates import candidates, trainings
 from search.estimation import estimate, estimate_finalists
 from search.evidence import Finalist
 from search.results import TrialState
@@ -34,7 +34,11 @@ def conclude(record: StudyRecord, folder: Path, choice: str | None = None) -> Se
         evidence=estimate(record, folder),
         finalists=record.finalists,
         confirmation=estimate_finalists(
-            record.finalists, record.confirm_base, record.objective, record.config
+            record.finalists,
+            record.confirm_base,
+            record.objective,
+            record.config,
+            trainings(candidates(record.trials, record.points)),
         ),
         choice=choice,
     )

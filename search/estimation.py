@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from search.bootstrap import Bootstrap, Resampled
 from search.candidates import candidates
@@ -12,6 +14,8 @@ from search.evidence import NO_EVIDENCE, Estimate, Evidence, Finalist, Measure
 from search.objective import Objective
 from search.study_record import StudyRecord
 from trainables.evaluation import Evaluation
+
+_EACH_ITS_OWN: Final[Mapping[str, Hashable]] = MappingProxyType({})
 
 
 def estimate(record: StudyRecord, folder: Path) -> Evidence:
@@ -40,6 +44,7 @@ def estimate_finalists(
     base: Mapping[str, Evaluation],
     objective: Objective,
     config: StudyConfig,
+    trained: Mapping[str, Hashable] = _EACH_ITS_OWN,
 ) -> Evidence:
     """Return what the finalists are worth on the confirm split, over seeds and samples.
 
@@ -48,9 +53,10 @@ def estimate_finalists(
         base: Task -> the untouched model's evaluation on that split.
         objective: What the study maximises; the base's values there are not read.
         config: The study.
+        trained: Key of a finalist -> what was trained for it; see `search.candidates.trainings`.
     """
     runs = {finalist.candidate: [run.confirm for run in finalist.runs] for finalist in finalists}
-    return estimate_runs(runs, base, objective, config)
+    return estimate_runs(runs, base, objective, config, trained)
 
 
 def estimate_runs(
@@ -58,6 +64,7 @@ def estimate_runs(
     base: Mapping[str, Evaluation],
     objective: Objective,
     config: StudyConfig,
+    trained: Mapping[str, Hashable] = _EACH_ITS_OWN,
 ) -> Evidence:
     """Return what recipes are worth that were trained several times, over seeds and samples.
 
@@ -67,13 +74,16 @@ def estimate_runs(
         base: Task -> the untouched model's evaluation on the same split.
         objective: What the study maximises; the base's values there are not read.
         config: The study.
+        trained: Key -> what was trained for it: candidates of which it is the same share their trainings. One
+            that is not named has its own.
     """
     fitting = {key: [run for run in each if _same_samples(base, run)] for key, each in runs.items()}
     found = {key: each for key, each in fitting.items() if each}
     if not found:
         return NO_EVIDENCE
     bootstrap = _bootstrap(base, objective, config)
-    return _evidence(bootstrap, list(found), bootstrap.resample_runs(list(found.values())))
+    what = [trained.get(key, key) for key in found]
+    return _evidence(bootstrap, list(found), bootstrap.resample_runs(list(found.values()), what))
 
 
 def _bootstrap(base: Mapping[str, Evaluation], objective: Objective, config: StudyConfig) -> Bootstrap:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from search.candidates import Candidate, candidates
+from search.candidates import Candidate, candidates, trainings
 from search.estimation import estimate, estimate_finalists, estimate_runs
 from search.evidence import Finalist, FinalistRun
 from search.finalist_choice import behind, entrant, finalists, worth
@@ -157,7 +157,9 @@ class _Race:
             for key, racer in self._racers.items()
             if racer.runs
         ]
-        known = estimate_finalists(found, base, self._record.objective, self._run.config).estimates
+        known = estimate_finalists(
+            found, base, self._record.objective, self._run.config, self._trainings()
+        ).estimates
         return tuple(replace(each, estimates=known.get(each.candidate)) for each in found)
 
     def _round(self, running: Sequence[Entrant], seed: int, progress: FinalistProgress) -> None:
@@ -180,6 +182,9 @@ class _Race:
             write_run(self._run.folder.root, ended, {} if isinstance(made, str) else made.evaluations)
             progress.run_ended(candidate.key, ended)
 
+    def _trainings(self) -> dict[str, frozenset[int]]:
+        return trainings(racer.candidate for racer in self._racers.values())
+
     def _standing(self, running: Sequence[Entrant]) -> tuple[tuple[Entrant, ...], tuple[Entrant, ...]]:
         """Return who is still in the race, best first, and who is dropped, by what the new seeds say."""
         rule = self._run.config.selection
@@ -190,6 +195,7 @@ class _Race:
             self._record.base,
             self._record.objective,
             self._run.config,
+            self._trainings(),
         )
         objective = self._record.objective
         means = {

@@ -44,7 +44,7 @@ class FinalistsConfig(Section):
     """How the best recipes are trained again on new seeds, and scored on the confirm split."""
 
     most: Count = Field(3, description="Most recipes or points that are trained again.")
-    seeds: Count = Field(2, description="New seeds that each of them is trained on.")
+    seeds: Count = Field(3, description="New seeds that each of them is trained on.")
     budget: NonNegative = Field(
         0.5, description="Bound on their optimiser steps, as a share of search.trials whole trials' steps."
     )

@@ -213,6 +213,20 @@ class TestSeeds:
             held += gain.low <= 25 <= gain.high
         assert held / 200 >= 0.91
 
+    def test_shared_trainings_tell_of_the_seeds_once(self) -> None:
+        """Two runs of one recipe have one degree of freedom, however many points are made of them."""
+        low = evaluations(count=answers(40, 100), colour=answers(80, 100), shape=answers(82, 100))
+        boot, runs = bootstrap(BASE, replicates=20_000), [TUNED, low]
+
+        def width(found: Estimate) -> float:
+            return found.high - found.low
+
+        alone = width(boot.estimates_over(runs).target_gain)
+        shared = width(boot.resample_runs([runs] * 3, ["a", "a", "a"])[0].estimates.target_gain)
+        apart = width(boot.resample_runs([runs] * 3)[0].estimates.target_gain)
+        assert shared == pytest.approx(alone, rel=0.1)
+        assert apart < alone / 2
+
 
 def test_a_higher_confidence_is_wider() -> None:
     half = bootstrap(BASE, confidence=0.5, replicates=20_000).estimates(TUNED).target_gain

@@ -123,10 +123,10 @@ def test_says_what_will_be_run() -> None:
     assert made["most_points"] == 2 * 2 + 1
     assert (made["rungs"], made["rung_samples"]) == ([40], None)
     # Half of what 4 trials of 40 steps take.
-    finalists = {"most": 3, "seeds": 2, "most_steps": 80, "steps_of_all_trials": 160}
+    finalists = {"most": 3, "seeds": 3, "most_steps": 80, "steps_of_all_trials": 160}
     assert made["finalists"] == finalists
     assert finalists_text(finalists) == (
-        "last up to 3 finalists, trained again on 2 new seeds each, in 80 steps at most (50% of what all "
+        "last up to 3 finalists, trained again on 3 new seeds each, in 80 steps at most (50% of what all "
         "trials would take to their ends), and scored once on the confirm split"
     )
     assert finalists_text(None).startswith("no finalists, so that nothing is confirmed")
