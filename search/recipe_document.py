@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from search.config_types import Count, Section
 from search.user_input import InputError, parse_section, read_mapping
@@ -52,16 +52,59 @@ class TrainedFacts(Section):
     parameters: _Whole = Field(description="Their sum.")
 
 
-class EvidenceSection(Section):
-    """What the recipe scored; beside what is read here there are the scores themselves."""
+class _Compared(Section):
+    """What a task scored."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    base: float
+    tuned: float
+    n: _Whole
+
+
+class _Estimated(Section):
+    """A measure over seeds, with its interval where that is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class _Confirm(Section):
+    """What new seeds scored on the confirm split."""
+
+    split: Literal["confirm"] = "confirm"
+    seeds: list[_Whole] = Field([])
+    handed_over: _Whole | None = None
+    score: _Estimated | None = None
+    target_gain: _Estimated | None = None
+    held_out_forgetting: _Estimated | None = None
+    worst_forgetting: _Estimated | None = None
+    targets: dict[str, _Compared] = Field({})
+    held_out: dict[str, _Compared] = Field({})
+
+
+class _Selected(Section):
+    """What the weights that are handed over scored themselves, by task."""
+
+    seed: _Whole
+    search: dict[str, float]
+    confirm: dict[str, float]
+
+
+class EvidenceSection(Section):
+    """What the recipe scored."""
 
     split: Literal["search"] = "search"
+    trial: _Whole | None = None
+    trial_id: str = ""
     seed: _Whole | None = None
-    targets: dict[str, dict[str, Any]] = Field({})
-    held_out: dict[str, dict[str, Any]] = Field({})
-    confirm: dict[str, Any] | None = None
+    score: float | None = None
+    target_gain: float | None = None
+    held_out_forgetting: float | None = None
+    worst_forgetting: float | None = None
+    targets: dict[str, _Compared] = Field({})
+    held_out: dict[str, _Compared] = Field({})
+    confirm: _Confirm | None = None
+    selected: _Selected | None = None
 
 
 class _File(Section):

@@ -22,6 +22,23 @@ class InputError(ValueError):
 _Section = TypeVar("_Section", bound=BaseModel)
 
 
+class _OneOfEachKey(yaml.SafeLoader):
+    """Refuses what YAML itself forbids, though PyYAML takes the last: a key that a mapping has twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here, and not where values are made of nodes: by then `<<` has mixed in another mapping's keys.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise InputError(f"line {line}: the key {key.value!r} stands in line {lines[name]} already")
+            lines[name] = line
+        return node
+
+
 def read_mapping(path: Path, kind: str) -> dict[str, Any]:
     """Read a YAML file that holds a mapping of keys.
 
@@ -33,7 +50,9 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
         InputError: It is not YAML, or something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _OneOfEachKey)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:

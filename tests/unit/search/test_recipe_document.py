@@ -24,7 +24,7 @@ from search.recipe_document import (
     recipe_yaml,
 )
 from search.selection import select
-from search.user_input import InputError
+from search.user_input import InputError, read_mapping
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from spaces.recipe import SCHEDULES, Recipe
 
@@ -154,6 +154,19 @@ SOUP = {"trial": 1, "step": 40, "transform": "soup", "members": [{"trial": 1, "s
             "unknown transform 'interpolate': did you mean 'interpolation'?",
         ),
         ({"evidence": {"seed": -1}}, "evidence.seed: input should be greater than or equal to 0, got -1"),
+        ({"evidence": {"sead": 3}}, "unknown key 'evidence.sead': did you mean 'seed'?"),
+        (
+            {"evidence": {"confirm": {"handed_over": "abc"}}},
+            "evidence.confirm.handed_over: input should be a valid integer, got 'abc'",
+        ),
+        (
+            {"evidence": {"confirm": {"handed_over": -5}}},
+            "evidence.confirm.handed_over: input should be greater than or equal to 0, got -5",
+        ),
+        (
+            {"evidence": {"targets": {"count": {"base": 1.0, "tuned": 2.0}}}},
+            "missing key 'evidence.targets.count.n'",
+        ),
         (
             {"model": {"path": "m", "dtype": "float32", "fingerprnt": "f"}},
             "unknown key 'model.fingerprnt': did you mean 'fingerprint'?",
@@ -164,6 +177,18 @@ def test_what_is_wrong_is_one_line(changes: dict[str, Any], message: str) -> Non
     with pytest.raises(InputError) as caught:
         RecipeDocument.from_dict(RecipeDocument(recipe=RECIPE).to_dict() | changes, "recipe.yaml")
     assert str(caught.value) == f"recipe.yaml: {message}"
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """By the name alone: `a` of one section is not that of another, and `<<` may be overridden."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text("format: 1\nrecipe:\n  steps: 4\n  batch_size: 2\n  'steps': 400\n")
+    with pytest.raises(InputError) as caught:
+        read_recipe(file)
+    assert str(caught.value) == f"{file}: line 5: the key 'steps' stands in line 3 already"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {p: &b {<<: *a, x: 3}}\nc: {<<: *b, y: 4}\n")
+    assert read_mapping(file, "recipe")["b"] == {"p": {"x": 3, "y": 2}}
+    assert read_mapping(file, "recipe")["c"] == {"x": 3, "y": 4}
 
 
 def test_a_missing_file_is_one_line_that_names_the_nearest(tmp_path: Path) -> None:
