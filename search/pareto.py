@@ -67,6 +67,7 @@ def goes_on(
 
     With one aim this is ASHA's rule (arXiv 1810.05934) as Tune has it: not worse than the quantile
     1 - 1 / reduction_factor of what the rung has seen; where that falls between two results, the better one.
+    A trial with a loss that is not finite stops, and is no rival to others: nothing dominates NaN.
 
     Args:
         seen: Losses of the trials that reached the rung before.
@@ -75,13 +76,17 @@ def goes_on(
         violations: By how much each of `seen` exceeds its bound; None is no bound.
         violation: By how much the trial itself does.
     """
-    if not seen:
+    if not np.isfinite([*new, violation]).all():
+        return False
+    excess = [0.0] * len(seen) if violations is None else violations
+    known = [pair for pair in zip(seen, excess, strict=True) if np.isfinite([*pair[0], pair[1]]).all()]
+    if not known:
         return True
     # The new one stands first: what equals it is not better.
-    everyone = [new, *seen]
-    ranks = fronts(everyone, None if violations is None else [violation, *violations])
+    everyone = [new, *(losses for losses, _ in known)]
+    ranks = fronts(everyone, [violation, *(excess for _, excess in known)])
     ahead = sum(rank < ranks[0] for rank in ranks)
-    places = (len(seen) - 1) // reduction_factor + 1 - ahead
+    places = (len(known) - 1) // reduction_factor + 1 - ahead
     beside = [losses for losses, rank in zip(everyone, ranks, strict=True) if rank == ranks[0]]
     return places > 0 and 0 in spread(beside, places)
 

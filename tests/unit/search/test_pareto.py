@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
@@ -54,6 +56,16 @@ def test_a_rung_by_hand() -> None:
     assert not goes_on([CAUTIOUS, BOLD, HOPELESS], MIDDLE, 2)
     assert goes_on([MIDDLE, BOLD, HOPELESS], CAUTIOUS, 2)
     assert not goes_on([MIDDLE, BOLD, HOPELESS], CAUTIOUS, 3)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_stops_and_beats_nobody(broken: float) -> None:
+    assert not goes_on([CAUTIOUS, BEATEN, HOPELESS], (-99.0, broken), 2)
+    assert not goes_on([], (broken, 0.0), 2), "nor as the first"
+    assert not goes_on([CAUTIOUS], BOLD, 2, violations=[0.0], violation=broken)
+    assert goes_on([(-99.0, broken)], HOPELESS, 2), "it has no rival that counts"
+    assert goes_on([BEATEN, (broken, 0.0), HOPELESS], MIDDLE, 2)
+    assert not goes_on([BOLD, (broken, 0.0)], MIDDLE, 2), "one of one may not be better"
 
 
 def test_at_a_rung_a_violated_bound_stops_what_else_would_lead() -> None:
