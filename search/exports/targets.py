@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+from safetensors import SafetensorError
 
 from search.exports import to_axolotl, to_llama_factory, to_ms_swift, to_peft, to_transformers, to_trl
 from search.exports.source import Source
@@ -31,11 +35,37 @@ def export_to(target: str, source: Source, folder: Path) -> Export:
         folder: Where the files go: a new or empty folder.
 
     Raises:
-        InputError: The folder holds something, or the tool needs what is not there.
+        InputError: The folder holds something or can't be written, or the tool needs what is not there.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: name another folder with --output")
-    return TARGETS[target](source, folder)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is there already: name another folder with --output")
+        return _written_whole(target, source, folder)
+    except (OSError, SafetensorError) as error:
+        what = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{folder} can't be written: {what}") from None
+
+
+def _written_whole(target: str, source: Source, folder: Path) -> Export:
+    """Write all of an export or nothing: what fails on the way leaves no half of it."""
+    place = folder.resolve()
+    there = place.is_dir()
+    if not there:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    # An empty folder may be a mount point, which can't be renamed onto.
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=place if there else place.parent) as home:
+        written = Path(home) / "export"
+        export = TARGETS[target](source, written)
+        if there:
+            for each in written.iterdir():
+                each.rename(place / each.name)
+        else:
+            written.rename(place)
+    return replace(
+        export,
+        files=tuple(folder / file.relative_to(written) for file in export.files),
+        use=export.use.replace(str(written), str(folder)),
+    )
 
 
 def check_target(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from handed_over import write_recipe
+from handed_over import trained_study, write_recipe
 from tiny_models import recipe, save_llama, save_llava
 
 from search.cli import main
@@ -62,3 +62,43 @@ def test_a_wrong_input_is_one_line(tmp_path: Path, base: Path, capsys: pytest.Ca
     assert error_of(capsys, str(odd), "--to", "peft") == (
         f"{odd}: unknown recipe field 'subsett': did you mean 'subset'?"
     )
+
+
+def test_where_nothing_can_be_written_is_one_line(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_recipe(tmp_path, recipe("mlp"), base)
+    capsys.readouterr()
+    for place in (file / "below", Path("/proc/none/below")):
+        found = error_of(capsys, str(file), "--to", "trl", "--output", str(place))
+        assert found.startswith(f"{place} can't be written: ")
+
+
+def test_what_fails_leaves_nothing(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, _ = trained_study(tmp_path, base, "mlp")
+    capsys.readouterr()
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    # The weights are written before the tokenizer's files.
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patched:
+        patched.setattr("search.exports.to_transformers.shutil.copytree", fails)
+        for place in ("new", "empty"):
+            arguments = ["export", str(study), "--to", "transformers", "--output", str(tmp_path / place)]
+            assert main(arguments) == 2
+            error = capsys.readouterr().err.splitlines()[-1]
+            assert error == f"error: {tmp_path / place} can't be written: No space left on device"
+    assert sorted(tmp_path.rglob("*")) == before
+    for place in ("new", "empty"):
+        folder = tmp_path / place
+        assert main(["export", str(study), "--to", "transformers", "--output", str(folder)]) == 0
+        *files, use = capsys.readouterr().out.splitlines()
+        assert str(folder / "model.safetensors") in files
+        assert all(Path(each).is_file() for each in files)
+        assert use.endswith(f"from_pretrained({str(folder)!r})")
+        assert not [each for each in folder.iterdir() if each.is_dir()]
