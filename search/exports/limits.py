@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from search.exports.source import Source
 from spaces.points import Interpolation, Pruning, Soup
+
+LONGEST: Final = 2048
+"""Tokens that a sample has at most, for tools that must be told."""
 
 # transformers' Trainer spares these.
 _WITHOUT_DECAY = ("bias", "norm")
@@ -49,6 +54,14 @@ def of_slices(source: Source, tool: str) -> tuple[str, ...]:
     return (
         f"a part of a fused weight: of {len(cut)} tensors, such as {name}, the recipe trains some rows or "
         f"columns ({own:,} of {whole:,} elements there), {tool} the whole",
+    )
+
+
+def of_long_samples(tool: str, key: str) -> str:
+    """Say that a tool trains no sample whole that is longer than a setting of it."""
+    return (
+        f"samples of more than {LONGEST:,} tokens ({key}), images' tokens included: {tool} cuts them or "
+        "leaves them out, the recipe was trained on whole samples; set it to the longest of yours"
     )
 
 

@@ -2,7 +2,7 @@
 
 Its `full` trains all parameters but those whose names hold a forbidden part; its `freeze` those of whole
 blocks, such as `self_attn` or `mlp`, of the first or last layers, and of named modules outside the layers.
-Both go by parts of names: see `model/adapter.py` and `model/model_utils/visual.py` of version 0.9.6.
+Both go by parts of names: see `model/adapter.py` and `model/model_utils/visual.py` of version 0.9.5.
 """
 
 from __future__ import annotations

@@ -45,6 +45,11 @@ class Source:
     selected: Path | None
 
     @property
+    def name(self) -> str:
+        """Name of the folder that the recipe lies in."""
+        return self.file.absolute().parent.name
+
+    @property
     def base(self) -> str:
         """What other tools load the base by: a hub id, or a folder of this machine."""
         path = model_source(self.model.path)

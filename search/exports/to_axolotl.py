@@ -5,20 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from search.exports.limits import limits_of, of_slices
+from search.exports.limits import LONGEST, limits_of, of_long_samples, of_slices
 from search.exports.patterns import patterns_of
 from search.exports.source import Source
 from search.exports.training import training_arguments
 from search.exports.written import FILL_IN, Export, head, lora_alpha, write_yaml
 
 TOOL: Final = "Axolotl"
-WRITTEN_FOR: Final = "Axolotl 0.18"
+VERSION: Final = "0.19.0"
+WRITTEN_FOR: Final = f"{TOOL} {VERSION}"
 
 
 def export(source: Source, folder: Path) -> Export:
     """Write the recipe as Axolotl reads it."""
     method, limits = _adapters(source) if source.recipe.method == "lora" else (_own_weights(source), ())
-    limits = (*limits, *of_slices(source, TOOL), *limits_of(source, TOOL))
+    limits = (
+        *limits,
+        *of_slices(source, TOOL),
+        *limits_of(source, TOOL),
+        of_long_samples(TOOL, "sequence_len"),
+    )
     arguments = training_arguments(source)
     renamed = {"per_device_train_batch_size": "micro_batch_size", "lr_scheduler_type": "lr_scheduler"}
     renamed["optim"] = "optimizer"
@@ -27,9 +33,9 @@ def export(source: Source, folder: Path) -> Export:
         **_multimodal(source),
         **method,
         "datasets": [{"path": FILL_IN, "type": "chat_template"}],
-        "sequence_len": 2048,
+        "sequence_len": LONGEST,
         "train_on_inputs": False,
-        "output_dir": f"outputs/{source.file.parent.name}",
+        "output_dir": f"outputs/{source.name}",
         **{renamed.get(name, name): value for name, value in arguments.items()},
     }
     file = write_yaml(folder / "axolotl.yaml", head(source, WRITTEN_FOR, limits), content)

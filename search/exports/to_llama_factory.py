@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
-from search.exports.limits import limits_of, of_slices
+from search.exports.limits import LONGEST, limits_of, of_long_samples, of_slices
 from search.exports.llama_factory_rules import PARTS, forbidden_parts, freezing, nearest_settings
 from search.exports.patterns import short_names
 from search.exports.source import Source
@@ -15,13 +15,14 @@ from search.exports.training import training_arguments
 from search.exports.written import FILL_IN, Export, head, lora_alpha, write_yaml
 
 TOOL: Final = "LLaMA-Factory"
-WRITTEN_FOR: Final = "LLaMA-Factory 0.9.6"
+VERSION: Final = "0.9.5"
+WRITTEN_FOR: Final = f"{TOOL} {VERSION}"
 
 
 def export(source: Source, folder: Path) -> Export:
     """Write the recipe as LLaMA-Factory reads it."""
     method, limits = _adapters(source) if source.recipe.method == "lora" else _own_weights(source)
-    limits = (*limits, *limits_of(source, TOOL))
+    limits = (*limits, *limits_of(source, TOOL), of_long_samples(TOOL, "cutoff_len"))
     content = {
         "model_name_or_path": source.base,
         "stage": "sft",
@@ -29,8 +30,8 @@ def export(source: Source, folder: Path) -> Export:
         **method,
         "dataset": FILL_IN,
         "template": FILL_IN,
-        "cutoff_len": 2048,
-        "output_dir": f"saves/{source.file.parent.name}",
+        "cutoff_len": LONGEST,
+        "output_dir": f"saves/{source.name}",
         **training_arguments(source),
     }
     file = write_yaml(folder / "llama_factory.yaml", head(source, WRITTEN_FOR, limits), content)

@@ -12,7 +12,8 @@ from search.exports.training import training_arguments
 from search.exports.written import FILL_IN, Export, head, lora_alpha, write_yaml
 
 TOOL: Final = "ms-swift"
-WRITTEN_FOR: Final = "ms-swift 4 (before 4.0, tuner_type was called train_type)"
+VERSION: Final = "4.6.0"
+WRITTEN_FOR: Final = f"{TOOL} {VERSION} (before 4.0, tuner_type was called train_type)"
 
 
 def export(source: Source, folder: Path) -> Export:
@@ -26,7 +27,7 @@ def export(source: Source, folder: Path) -> Export:
         **method,
         "dataset": FILL_IN,
         "torch_dtype": "bfloat16" if bf16 else "float32",
-        "output_dir": f"output/{source.file.parent.name}",
+        "output_dir": f"output/{source.name}",
         **arguments,
     }
     file = write_yaml(folder / "ms_swift.yaml", head(source, WRITTEN_FOR, limits), content)

@@ -17,7 +17,8 @@ from trainables.lora import peft_config
 from trainables.peft_files import CONFIG_FILE, WEIGHTS_FILE
 
 TOOL: Final = "PEFT"
-WRITTEN_FOR: Final = "PEFT 0.21"
+VERSION: Final = "0.21.2"
+WRITTEN_FOR: Final = f"{TOOL} {VERSION}"
 
 _SNIPPET: Final = '''{head}
 # PEFT adds adapters to a model and has nothing that trains a model's own weights. transformers has:

@@ -14,7 +14,8 @@ from search.exports.written import FILL_IN, Export, head
 from trainables.files import write_atomically
 
 TOOL: Final = "TRL"
-WRITTEN_FOR: Final = "TRL 1.16"
+VERSION: Final = "1.16.0"
+WRITTEN_FOR: Final = f"{TOOL} {VERSION}"
 
 _SCRIPT: Final = """{head}import re
 
@@ -24,7 +25,8 @@ from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
 BASE = {base!r}
-# Conversations as SFTTrainer takes them: columns "messages" or "prompt" and "completion", images in "images".
+# Columns "prompt" and "completion", images in "images"; the loss is of the completion alone. A column
+# "messages" would be trained whole, questions too.
 DATA = {fill_in!r}
 
 {choice}
@@ -42,6 +44,9 @@ def trainer(dataset):
 if __name__ == "__main__":
     trainer(load_dataset(DATA, split="train")).train()
 """
+
+# Its own defaults cut a sample after 1,024 tokens.
+_DATA: Final = {"completion_only_loss": True, "max_length": None}
 
 _FREEZE: Final = """    for name, parameter in model.named_parameters():
         parameter.requires_grad = TRAINED.fullmatch(name) is not None
@@ -67,8 +72,8 @@ def export(source: Source, folder: Path) -> Export:
         base=source.base,
         fill_in=FILL_IN,
         choice=_adapters(source) if adapted else _own_weights(source),
-        output=f"outputs/{source.file.parent.name}",
-        arguments=_indented(training_arguments(source)),
+        output=f"outputs/{source.name}",
+        arguments=_indented(training_arguments(source) | _DATA),
         auto=auto,
         dtype=source.model.dtype,
         prepare=_ADAPT if adapted else _FREEZE,

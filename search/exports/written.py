@@ -15,6 +15,10 @@ from search.labels import recipe_label
 from trainables.files import write_atomically
 
 _WIDTH = 100
+_ALWAYS = (
+    "As with all trainers built on transformers: the first step of a warm-up has a learning rate of 0, a "
+    "dropout that the model's configuration sets is on, and the tool's own template writes the samples."
+)
 FILL_IN = "FILL_IN"
 """Stands where only the user knows the value, such as the name of a data set."""
 
@@ -50,8 +54,7 @@ def head(source: Source, tool: str, limits: Sequence[str]) -> str:
     if limits:
         lines.append("Not expressed here:")
         lines += [f"- {limit}" for limit in limits]
-    else:
-        lines.append("All of the recipe is expressed here.")
+    lines.append(_ALWAYS)
     wrapped = [
         line
         for text in lines

@@ -16,14 +16,14 @@ from tiny_families import FAMILIES
 from tiny_models import adapters, recipe, samples, save_llava
 from torch import Tensor, nn
 
-from search.exports import to_axolotl, to_ms_swift, to_peft, to_trl
+from search.exports import to_axolotl, to_llama_factory, to_ms_swift, to_peft, to_trl
 from search.exports.source import read_source
 from search.exports.training import training_arguments
 from trainables.checkpoint import apply_delta
 from trainables.collate import Encoder
 from trainables.model import load_model
 
-# Fields of ms-swift 4's SftArguments, and of Axolotl 0.18's AxolotlInputConfig.
+# Fields of ms-swift 4.6.0's SftArguments, and of Axolotl 0.19.0's AxolotlInputConfig.
 SWIFT = set(
     "model tuner_type freeze_parameters_ratio trainable_parameters_regex target_regex lora_rank lora_alpha "
     "lora_dropout use_rslora use_dora dataset torch_dtype output_dir learning_rate max_steps "
@@ -37,6 +37,9 @@ AXOLOTL = set(
     "gradient_accumulation_steps lr_scheduler warmup_steps optimizer weight_decay max_grad_norm bf16 "
     "seed".split()
 )
+
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +147,11 @@ def test_trl_has_a_script(tmp_path: Path, base: Path, fields: dict[str, Any], na
     exec(compile(script, "trl_train.py", "exec"), scope)
     arguments = training_arguments(source)
     assert {key: scope["ARGUMENTS"][key] for key in arguments} == arguments
+    # The loss is the answers' alone, and no sample is cut.
+    assert scope["ARGUMENTS"]["completion_only_loss"] is True
+    assert scope["ARGUMENTS"]["max_length"] is None
+    assert '# Columns "prompt" and "completion"' in text
+    assert "All of the recipe is expressed" not in text
     if name == "TRAINED":
         assert {n for n in source.names if scope[name].fullmatch(n)} == set(source.manifest.names)
     else:
@@ -159,6 +167,25 @@ def test_the_settings_of_training(tmp_path: Path, base: Path) -> None:
     assert (found["warmup_steps"], found["lr_scheduler_type"]) == (3, "constant_with_warmup")
     assert (found["max_steps"], found["gradient_accumulation_steps"], found["seed"]) == (50, 4, 3)
     assert found["bf16"] is False
+
+
+def test_the_versions_are_those_that_were_verified() -> None:
+    page = " ".join((ROOT / "docs" / "handover.md").read_text("utf-8").split())
+    for tool in (to_llama_factory, to_ms_swift, to_axolotl, to_trl, to_peft):
+        assert f"{tool.TOOL} {tool.VERSION}" in page
+        assert tool.WRITTEN_FOR.startswith(f"{tool.TOOL} {tool.VERSION}")
+        assert set(re.findall(rf"{tool.TOOL} (\d[\d.]*\d)", page)) == {tool.VERSION}
+
+
+@pytest.mark.parametrize("tool", [to_llama_factory, to_ms_swift, to_axolotl, to_trl])
+def test_a_relative_name_names_the_output(
+    tmp_path: Path, base: Path, tool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "receipts").mkdir()
+    write_recipe(tmp_path / "receipts", recipe("mlp"), base)
+    monkeypatch.chdir(tmp_path / "receipts")
+    file = tool.export(read_source(Path("recipe.yaml")), tmp_path / "out").files[0]
+    assert re.search(r"output_dir\W+\w+/receipts\b", file.read_text("utf-8"))
 
 
 def test_nothing_is_dropped_without_a_word(tmp_path: Path, base: Path) -> None:
@@ -194,8 +221,10 @@ def test_what_follows_the_training(
     soup = {"soup_recipes": both} if "members" in point else {}
     file = write_recipe(tmp_path, recipe("mlp"), base, point={"trial": 0, "step": 4} | point, **soup)
     limits = to_axolotl.export(read_source(file), tmp_path / "out").limits
-    assert [words in limit for limit in limits if words] == ([True] if words else [])
-    assert len(limits) == (words is not None)
+    *found, always = limits
+    assert [words in limit for limit in found if words] == ([True] if words else [])
+    assert len(found) == (words is not None)
+    assert "more than 2,048 tokens (sequence_len)" in always
 
 
 def test_a_part_of_a_fused_weight_is_told(tmp_path: Path) -> None:
