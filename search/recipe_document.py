@@ -14,8 +14,7 @@ import yaml
 from pydantic import Field
 
 from search.config_types import Count, Section
-from search.user_input import InputError, parse_section, read_mapping
-from spaces.nearest import did_you_mean
+from search.user_input import InputError, no_such_file, parse_section, read_mapping
 from spaces.points import Identity, Point, Soup
 from spaces.recipe import Recipe
 
@@ -285,9 +284,7 @@ def read_recipe(path: Path) -> RecipeDocument:
     """
     file = path / "recipe.yaml" if path.is_dir() else path
     if not file.is_file():
-        folder = file.parent
-        near = did_you_mean(file.name, [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else [])
-        raise InputError(f"{file}: no such recipe" + (f"; {near}" if near.startswith("did") else ""))
+        raise no_such_file(file, "recipe")
     return RecipeDocument.from_dict(read_mapping(file, "recipe"), str(file))
 
 

@@ -12,8 +12,7 @@ import yaml
 from search.config import StudyConfig
 from search.passwords import without_password
 from search.task_resolution import definitions, whole
-from search.user_input import InputError, parse_section, read_mapping
-from spaces.nearest import did_you_mean
+from search.user_input import InputError, no_such_file, parse_section, read_mapping
 
 __all__ = ["InputError", "dump_study", "load_study", "parse_study", "plain_values", "resolve_paths"]
 
@@ -37,10 +36,7 @@ def load_study(
         InputError: The file or an override is wrong.
     """
     if not path.is_file():
-        near = did_you_mean(
-            path.name, [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        )
-        raise InputError(f"{path}: no such study file" + (f"; {near}" if near.startswith("did") else ""))
+        raise no_such_file(path, "study file")
     content = read_mapping(path, "study file")
     for override in overrides:
         apply_override(content, override)

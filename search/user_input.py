@@ -66,6 +66,19 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
+def no_such_file(path: Path, kind: str) -> InputError:
+    """Return what to say of a YAML file that is not there, with the nearest that is.
+
+    Args:
+        path: What was asked for; no file, though it may be a folder.
+        kind: What messages call such a file.
+    """
+    if path.is_dir():
+        return InputError(f"{path}: expected a {kind}, but this is a folder")
+    near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.yaml") if file.is_file()])
+    return InputError(f"{path}: no such {kind}" + (f"; {near}" if near.startswith("did") else ""))
+
+
 def parse_section(model: type[_Section], content: dict[str, Any], source: str) -> _Section:
     """Validate plain values.
 

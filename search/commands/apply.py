@@ -20,17 +20,15 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="the recipe, or its folder")
     add_study(parser)
-    parser.add_argument(
-        "--seed", type=_seed, metavar="N", help="seed (default: that of the handed over weights)"
-    )
+    parser.add_argument("--seed", metavar="N", help="seed (default: that of the handed over weights)")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder of an earlier run")
     parser.set_defaults(command=_apply)
 
 
 def _seed(text: str) -> int:
-    if not 0 <= (number := int(text)) < 2**32:
-        raise ValueError
-    return number
+    if not (text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
+        raise InputError(f"--seed: expected a whole number from 0 to {2**32 - 1}, got {text!r}")
+    return int(text)
 
 
 def _apply(arguments: argparse.Namespace) -> int:
@@ -41,12 +39,13 @@ def _apply(arguments: argparse.Namespace) -> int:
     from search.recipe_study import changed, divided, load_for_recipes
 
     console = Console(highlight=False)
+    wanted = None if arguments.seed is None else _seed(arguments.seed)
     fields, overrides = divided(arguments.overrides)
     found = read_recipe(arguments.recipe)
     if found.recipe is None:
         raise InputError(f"{arguments.recipe}: the verdict is to keep the base, so there is nothing to apply")
     document = changed(found, fields)
-    seed = found.seed if arguments.seed is None else arguments.seed
+    seed = found.seed if wanted is None else wanted
     recipes = list(document.recipes.values())
     config = load_for_recipes(arguments.study, overrides, recipes, seed=seed)
     address = cluster_address()

@@ -133,3 +133,18 @@ def test_weights_of_another_base_are_refused(home: Path, capsys: pytest.CaptureF
     assert said.endswith(", not ffffffffffff; --any-base evaluates it all the same")
     (folder / "delta.safetensors").write_bytes(b"other")
     assert "is damaged" in refused(capsys, home, "evaluate", "selected", "study.yaml")
+
+
+@pytest.mark.parametrize("seed", ["x", "-1", "4294967296", "1.5"])
+def test_a_seed_that_is_none(home: Path, capsys: pytest.CaptureFixture[str], seed: str) -> None:
+    said = refused(capsys, home, "apply", recipe(home), "study.yaml", "--seed", seed)
+    assert said == f"--seed: expected a whole number from 0 to 4294967295, got {seed!r}"
+
+
+def test_a_folder_is_not_taken_for_a_study_file_near_itself(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "dir.yaml").mkdir()
+    said = refused(capsys, home, "evaluate", "base", "dir.yaml")
+    assert said == "dir.yaml: expected a study file, but this is a folder"
+    assert refused(capsys, home, "evaluate", "base", "dir.yml") == "dir.yml: no such study file"
