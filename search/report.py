@@ -37,8 +37,15 @@ _RANKED: Final = 50  # rows that the page opens with; the others are folded away
 _PAGE: Final = Path(__file__).with_name("report_page")
 
 
-def render_report(record: StudyRecord, selection: Selection) -> str:
-    """Return the report as one HTML page that needs no network; every text of the user's is escaped."""
+def render_report(record: StudyRecord, selection: Selection, folder: Path | None = None) -> str:
+    """Return the report as one HTML page that needs no network; every text of the user's is escaped.
+
+    Args:
+        record: What was measured.
+        selection: The verdict.
+        folder: Where the study lies, for the commands on the page; None is where it ran.
+    """
+    folder = folder or record.config.folder
     plots = study_plots(record, selection)
     scripts = (get_plotlyjs(), (_PAGE / "page.js").read_text(encoding="utf-8")) if plots else ()
     environment = jinja2.Environment(
@@ -51,7 +58,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         tiles=tiles(record, selection),
         finding=verdict.paragraph(record, selection),
         caveats=verdict.caveats(record, selection),
-        choices=choice_cards(record, selection),
+        choices=choice_cards(record, selection, folder),
         finalists=finalist_rows(record, selection),
         confidence=f"{100 * record.config.selection.confidence:g} %",
         formula=formula(record, selection),
@@ -76,7 +83,7 @@ def render_report(record: StudyRecord, selection: Selection) -> str:
         failures=failure_rows(record),
         leaks=leak_rows(record.leaks),
         bad=bad_rows(record.bad),
-        command=again.command(record),
+        command=again.command(record, folder),
         repeatable=again.repeatable(record),
         recipe_yaml=again.recipe_yaml(selection),
         study_yaml=again.study_yaml(record),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import yaml
 
@@ -12,9 +13,14 @@ from search.study_file import dump_study
 from search.study_record import StudyRecord
 
 
-def command(record: StudyRecord) -> str:
-    """Return the command that runs the resolved study again, beside the finished one."""
-    study = record.config.folder / "study.yaml"
+def command(record: StudyRecord, folder: Path) -> str:
+    """Return the command that runs the resolved study again, beside the finished one.
+
+    Args:
+        record: The study.
+        folder: Where it lies.
+    """
+    study = folder / "study.yaml"
     return shlex.join(["recipe-search", "run", str(study), f"name={record.config.name}-again"])
 
 

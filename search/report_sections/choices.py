@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from pathlib import Path
 
 from search import findings, wording
 from search.candidates import candidates
@@ -13,8 +14,14 @@ from search.selection import Selection
 from search.study_record import StudyRecord
 
 
-def choice_cards(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
-    """Return one card a recipe that is offered under one or several names, the most cautious first."""
+def choice_cards(record: StudyRecord, selection: Selection, folder: Path) -> list[dict[str, object]]:
+    """Return one card a recipe that is offered under one or several names, the most cautious first.
+
+    Args:
+        record: What was measured.
+        selection: The verdict.
+        folder: Where the study lies, for the commands that take another choice.
+    """
     by_key = {each.key: each for each in candidates(record.trials, record.points)}
     chosen = findings.selected(selection)
     offered: dict[str, list[Choice]] = {}
@@ -37,11 +44,11 @@ def choice_cards(record: StudyRecord, selection: Selection) -> list[dict[str, ob
                     score.held_out_forgetting, known.held_out_forgetting if known else None
                 ),
                 "cost": f"{wording.count(trained)} parameters",
-                "command": "" if is_chosen else _command(record, choices[0]),
+                "command": "" if is_chosen else _command(folder, choices[0]),
             }
         )
     return cards
 
 
-def _command(record: StudyRecord, choice: Choice) -> str:
-    return shlex.join(["recipe-search", "select", str(record.config.folder), "--choice", choice.name])
+def _command(folder: Path, choice: Choice) -> str:
+    return shlex.join(["recipe-search", "select", str(folder), "--choice", choice.name])

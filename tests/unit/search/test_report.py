@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from search.choices import Choice
 from search.config import StudyConfig
 from search.evidence import Finalist, FinalistRun
 from search.report import render_report
+from search.report_files import write_report
 from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
 from search.report_sections.ranking import ranking_rows
@@ -37,6 +39,7 @@ from search.report_sections.savings import saving_rows
 from search.report_sections.whiskers import Whisker
 from search.results import TrialResult, TrialState
 from search.selection import select
+from search.study_folder import StudyFolder
 from search.study_record import Predictions, StudyRecord
 from search.wording import UNKNOWN
 from trainables.lm_eval_task import LmEvalTask
@@ -201,7 +204,8 @@ def test_a_recipe_that_is_offered_under_two_names_has_one_card() -> None:
         Choice(name=name, candidate=key, title=name.upper(), sentence="")
         for name, key in (("cautious", "trial 1"), ("balanced", "trial 0"), ("bold", "trial 0"))
     )
-    cautious, other = choice_cards(study, replace(select(study.trials, study.objective), choices=choices))
+    selection = replace(select(study.trials, study.objective), choices=choices)
+    cautious, other = choice_cards(study, selection, study.config.folder)
     assert (cautious["name"], cautious["gain"], cautious["selected"]) == ("cautious", "+10.0", False)
     assert cautious["command"] == "recipe-search select runs/made --choice cautious"
     assert (other["name"], other["title"]) == ("balanced and bold", "BALANCED; BOLD")
@@ -348,6 +352,23 @@ def test_how_to_run_it_again() -> None:
     assert "learning_rate: 0.001" in text
     assert "git_commit abc123" in text
     assert "side by side" in text
+
+
+def test_the_commands_name_the_folder_where_the_study_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = record([trial(0, [GOOD]), trial(1, [MODEST])])
+    choice = Choice(name="bold", candidate="trial 1", title="", sentence="")
+    selection = replace(select(study.trials, study.objective), choices=(choice,))
+    monkeypatch.chdir(tmp_path)
+    moved = StudyFolder(tmp_path / "moved here")
+    write_report(moved, study, selection)
+    text = Page(moved.report.read_text()).text
+    assert f"recipe-search run '{moved.study}' name=made-again" in text
+    assert f"recipe-search select '{moved.root}' --choice bold" in text
+    assert "runs/made" not in text
+    write_report(ran := StudyFolder(tmp_path / "runs" / "made"), study, selection)
+    assert "recipe-search run runs/made/study.yaml" in Page(ran.report.read_text()).text
 
 
 def test_passwords_are_not_shown() -> None:
