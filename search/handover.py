@@ -49,15 +49,15 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
     Returns:
         The selection, with a note on what there is no longer.
     """
-    before = read_mapping(folder.recipe, "recipe").get("point") if folder.recipe.is_file() else None
-    made = None if selection.made is None else selection.made.to_dict()
+    before = read_mapping(folder.recipe, "recipe") if folder.recipe.is_file() else {}
+    after = recipe_document(record, selection)
     notes = list(selection.notes)
-    if before != made or not folder.selected.is_dir():
-        # What lies there is of another recipe.
+    if _weights(selection) is not None:
+        write_weights(folder, record, selection)
+    elif _handed_over(before) != _handed_over(after) or not folder.selected.is_dir():
+        # What lies there is of another recipe, or of another run of it.
         shutil.rmtree(folder.selected, ignore_errors=True)
-        if _weights(selection) is not None:
-            write_weights(folder, record, selection)
-        elif selection.winner is not None:
+        if selection.winner is not None:
             notes.append(
                 "The weights of this recipe were not kept (selection.keep_weights), so there is no "
                 f"{folder.selected.name}/: recipe-search apply trains it again."
@@ -67,6 +67,12 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
     if folder.selected.is_dir() and selection.winner is not None:
         write_card(folder, record, selection)
     return selection
+
+
+def _handed_over(document: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what tells a recipe's weights from others: the point, and the new seed of a finalist's run."""
+    evidence = document.get("evidence") or {}
+    return document.get("point"), (evidence.get("confirm") or {}).get("handed_over")
 
 
 def write_card(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
@@ -99,10 +105,12 @@ def write_weights(folder: StudyFolder, record: StudyRecord, selection: Selection
 
 
 def _weights(selection: Selection) -> Path | None:
-    """Return the selected weights: of a finalist those of the run that stands for it, if they are there."""
-    rungs = (selection.run.rung if selection.run is not None else None, selection.rung)
-    kept = (Path(rung.weights) for rung in rungs if rung is not None and rung.weights is not None)
-    return next(kept, None)
+    """Return the selected weights, if they are there: of a finalist those of the run that stands for it.
+
+    What the search trained on another seed is not in their place: the recipe's evidence is that run's.
+    """
+    rung = selection.rung if selection.run is None else selection.run.rung
+    return None if rung is None or rung.weights is None else Path(rung.weights)
 
 
 def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from made_study import BASE, config, evaluation, record, trial
 
+from search import selecting
 from search.conclusion import conclude
 from search.evidence import Finalist, FinalistRun
+from search.results import PointResult
 from search.selection import Selection
+from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
+from spaces.points import Interpolation, Point
 from trainables.evaluation import Evaluation, evaluations_json, rung_file
 from trainables.files import write_atomically
 
@@ -129,6 +135,39 @@ def test_another_bound_that_no_finalist_keeps_selects_on_the_search_split(tmp_pa
     found = conclude(again, tmp_path)
     assert (found.key, found.finalist) == ("trial 1", None)
     assert "The selected recipe was not trained again" in notes(found)
+
+
+def failed(candidate: str, error: str = "loss is nan") -> Finalist:
+    run = FinalistRun(seed=1, rung=None, confirm={}, confirmed=None, folder="finalists/1", error=error)
+    return Finalist(candidate=candidate, runs=(run,))
+
+
+def test_a_selected_point_whose_finalist_was_dropped_has_its_weights_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody was confirmed, so the best of the search is taken; its runs on new seeds left no weights."""
+    made = study()
+    point = PointResult(
+        number=0,
+        point=Point(0, 40, Interpolation(0.5)),
+        trial=made.trials[0],
+        rung=trial(0, [{**FIRST, "count": 60.0}]).last,
+    )
+    dropped = replace(finalist("point 0", FIRST), dropped=True)
+    dropped = replace(dropped, runs=(replace(dropped.runs[0], confirm={}),))
+    made = replace(made, points=(point,), finalists=(dropped, failed("trial 1")), confirm_base=spread({}))
+
+    def written(asked: PointResult) -> PointResult:
+        return replace(asked, rung=replace(asked.measured, weights=str(tmp_path / "weights.safetensors")))
+
+    monkeypatch.setattr(selecting, "point_search", lambda run, record: SimpleNamespace(written=written))
+    run: Any = SimpleNamespace(folder=StudyFolder(tmp_path))
+    after, selection = selecting.with_selection(run, made)
+    assert selection.key == "point 0"
+    assert selection.run is None
+    assert selection.rung is not None
+    assert selection.rung.weights == str(tmp_path / "weights.safetensors")
+    assert after.points == (selection.point,)
 
 
 def test_a_half_finished_study_selects_from_what_is_complete(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_study import BASE, config, evaluation, record, trial
+from made_study import BASE, config, evaluation, objective, record, trial
 from safetensors.torch import load_file
 
 from search import cli
 from search.candidates import EVALUATIONS_FILE
 from search.config import StudyConfig
+from search.evidence import Finalist, FinalistRun
 from search.results import PointResult, TrialResult, TrialState
+from search.stored_finalists import run_folder, write_finalist, write_run
 from search.stored_results import write_point, write_trial
 from search.stored_study import write_base, write_facts
 from search.study_file import dump_study
@@ -86,6 +88,31 @@ def study_folder(
     return folder
 
 
+def confirmed(folder: StudyFolder, candidate: str, runs: Mapping[int, Mapping[str, float]]) -> None:
+    """Leave a finalist's files: seed -> what its run scored on either split; its weights are the seed's."""
+    goal = objective(config())
+    done = []
+    for seed, values in runs.items():
+        home = folder.root / run_folder(candidate, seed)
+        tensors = {"parameter/a.weight": torch.full((2,), float(seed))}
+        home.mkdir(parents=True)
+        pointer = save_checkpoint(home / "weights.safetensors", tensors, 40)
+        (home / "manifest.json").write_text(json.dumps(MANIFEST), encoding="utf-8")
+        scored = {task: evaluation(task, value, 100) for task, value in (BASE | dict(values)).items()}
+        done.append(
+            FinalistRun(
+                seed=seed,
+                rung=dataclasses.replace(trial(0, [values]).last, weights=pointer.path),
+                confirm=scored,
+                confirmed=goal.score(BASE | dict(values)),
+                folder=str(run_folder(candidate, seed)),
+            )
+        )
+        write_run(folder.root, done[-1], scored)
+    write_finalist(folder.root, 0, Finalist(candidate=candidate, runs=tuple(done)))
+    write_atomically(folder.confirm_base, evaluations(BASE))
+
+
 def document(folder: StudyFolder) -> dict[str, object]:
     found = yaml.safe_load(folder.recipe.read_text(encoding="utf-8"))
     assert isinstance(found, dict)
@@ -143,6 +170,36 @@ def test_the_weight_of_forgetting_rescores_what_was_measured(
     assert "+17.0 points" in said
     rows = folder.trials_table
     assert not rows.exists(), "select leaves the tables of what was measured"
+
+
+def test_the_weights_are_those_of_the_seed_that_the_recipe_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 100 gains 35 and forgets 3: 32, and 26 at a weight of 3; seed 200 gains 34 and forgets 2.5.
+
+    So the second scores 31.5, and 26.5 at a weight of 3: it is the same recipe, by its other run.
+    """
+    folder = study_folder(tmp_path / "study")
+    first = {"count": 45.0, "clock": 55.0, "colour": 87.0, "shape": 77.0}
+    second = {"count": 44.0, "clock": 54.0, "colour": 88.0, "shape": 77.0}
+    confirmed(folder, "trial 0", {100: first, 200: second})
+    for seed, arguments in ((100, []), (200, ["--forgetting-weight", "3"]), (100, [])):
+        assert run(capsys, "select", str(folder.root), *arguments)[0] == 0
+        evidence = document(folder)["evidence"]
+        assert isinstance(evidence, dict)
+        assert evidence["confirm"]["handed_over"] == evidence["selected"]["seed"] == seed
+        (tensor,) = load_file(folder.selected / "delta.safetensors").values()
+        assert tensor.tolist() == [seed, seed]
+
+    # Without either run's weights there are those of the search's own seed, which the recipe does not name.
+    for file in folder.finalists.rglob("*.safetensors"):
+        file.unlink()
+    assert run(capsys, "select", str(folder.root))[0] == 0
+    (tensor,) = load_file(folder.selected / "delta.safetensors").values()
+    assert tensor.tolist() == [100, 100]
+    said = run(capsys, "select", str(folder.root), "--forgetting-weight", "3")[1]
+    assert "weights of this recipe were not kept" in said
+    assert not folder.selected.exists()
 
 
 def test_the_strict_bound_takes_the_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
