@@ -14,7 +14,7 @@ import yaml
 
 from search.evidence import MEASURES, Finalist, FinalistRun
 from search.licences import CARD, licence_of
-from search.model_card import model_card
+from search.model_card import hub_data_sets, model_card
 from search.predictions import write_predictions
 from search.recipe_document import FORMAT, read_recipe
 from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
@@ -84,6 +84,7 @@ def write_card(folder: StudyFolder, record: StudyRecord, selection: Selection) -
         estimates=None if key is None else selection.estimates.get(key),
         confirmed=None if finalist is None else finalist.estimates,
         licence=licence_of(record.config.model.path),
+        data_sets=hub_data_sets(record.config),
         notes=selection.notes,
     )
     write_atomically(folder.selected / CARD, card.encode())

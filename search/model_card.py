@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from search.config import StudyConfig
 from search.evidence import Estimate, Estimates
 from search.labels import approach_sentence, recipe_label
 from search.recipe_document import RecipeDocument
 from search.wording import points, rate
+from trainables.data_sets import FILE_TYPES, is_hub_id
 
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 _LICENCE_UNKNOWN: Final = "unknown: see the base model"
@@ -42,6 +44,7 @@ def model_card(
     estimates: Estimates | None = None,
     confirmed: Estimates | None = None,
     licence: str | None = None,
+    data_sets: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> str:
     """Return the card of a selected recipe's weights, in Markdown.
@@ -52,10 +55,11 @@ def model_card(
         estimates: What it is worth on the search split, with intervals, where that is known.
         confirmed: The same on the confirm split.
         licence: The base's licence, where that is known.
+        data_sets: Ids on the hub of what it was trained on.
         notes: What limits the verdict.
     """
     assert document.recipe is not None
-    head = _head(name, document, licence).to_yaml(line_break="\n").strip()
+    head = _head(name, document, licence, data_sets).to_yaml(line_break="\n").strip()
     base = document.model.path if document.model else "a base model"
     sections = [
         f"# {plain(name)}",
@@ -82,7 +86,22 @@ def plain(text: str) -> str:
     return _MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
-def _head(name: str, document: RecipeDocument, licence: str | None) -> ModelCardData:
+def hub_data_sets(config: StudyConfig) -> tuple[str, ...]:
+    """Return the ids on the hub of the data sets that a study trains on; files of one's own have none."""
+    sources = (config.tasks[task].source for task in config.targets if task in config.tasks)
+    return tuple(
+        dict.fromkeys(
+            source
+            for source in sources
+            # A path is absolute in a study that runs.
+            if source is not None and is_hub_id(source) and Path(source).suffix not in FILE_TYPES
+        )
+    )
+
+
+def _head(
+    name: str, document: RecipeDocument, licence: str | None, data_sets: Sequence[str]
+) -> ModelCardData:
     evidence = document.evidence or {}
     path = document.model.path if document.model else ""
     results = [
@@ -90,14 +109,14 @@ def _head(name: str, document: RecipeDocument, licence: str | None) -> ModelCard
             task_type="text-generation",
             dataset_type=task,
             dataset_name=task,
-            dataset_split=str(evidence["split"]),
+            dataset_split=split,
             metric_type="score",
-            metric_name=f"points (0 to 100), {role}; the base has {values['base']:g}",
+            metric_name=f"points (0 to 100), {role}, {split} split; the base has {values['base']:g}",
             metric_value=values["tuned"],
         )
-        for role, task, values in _tasks(evidence)
+        for split, found in (_unseen(evidence),)
+        for role, task, values in found
     ]
-    targets = list(evidence.get("targets", {}))
     return ModelCardData(
         # A folder of this machine means nothing elsewhere.
         base_model=PurePath(path).name if PurePath(path).is_absolute() else path or None,
@@ -105,10 +124,21 @@ def _head(name: str, document: RecipeDocument, licence: str | None) -> ModelCard
         license_name=None if licence else "unknown",
         library_name="transformers",
         tags=["recipe-search", "fine-tuned"],
-        datasets=targets or None,
+        datasets=list(data_sets) or None,
         model_name=name,
         eval_results=results or None,
     )
+
+
+def _unseen(evidence: Mapping[str, Any]) -> tuple[str, list[tuple[str, str, Mapping[str, Any]]]]:
+    """Return a split and its tasks' values: the confirm split where the weights were scored there.
+
+    On the search split they were chosen as the best, so its values flatter.
+    """
+    own = evidence.get("selected", {}).get("confirm", {})
+    if not own:
+        return str(evidence.get("split", "search")), _tasks(evidence)
+    return "confirm", _tasks({**evidence["confirm"], "selected": {"search": own}})
 
 
 def _tasks(evidence: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:

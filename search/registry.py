@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from search.config import StudyConfig
+from search.evidence import MEASURES
 from search.exports.source import read_source
 from search.exports.targets import export_to
 from search.labels import recipe_label
@@ -97,7 +98,7 @@ def registered_name(config: StudyConfig) -> str:
 def _lineage(config: StudyConfig, document: RecipeDocument, run_id: str) -> dict[str, str]:
     assert document.recipe is not None
     evidence = document.evidence or {}
-    values = ("score", "target_gain", "held_out_forgetting", "worst_forgetting")
+    confirm = evidence.get("confirm") or {}
     lineage = {
         "study": config.name,
         "study_run": run_id,
@@ -106,7 +107,8 @@ def _lineage(config: StudyConfig, document: RecipeDocument, run_id: str) -> dict
         "base": config.model.path,
         "base_fingerprint": document.model.fingerprint if document.model else "",
         "licence": licence_of(config.model.path) or "unknown",
-        **{name: str(evidence[name]) for name in values if name in evidence},
+        **{name: str(evidence[name]) for name in MEASURES if name in evidence},
+        **{f"confirm_{name}": str(confirm[name]["value"]) for name in MEASURES if name in confirm},
         **{f"data/{name}": digest for name, digest in document.data.items()},
     }
     return {name: value[:_LONGEST_TAG] for name, value in lineage.items() if value}

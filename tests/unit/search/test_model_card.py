@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
-from made_study import BASE, LORA, record, trial
+from made_study import BASE, LORA, config, record, trial
 
 from search.evidence import Estimate, Estimates
 from search.handover import recipe_document
 from search.licences import licence_of
-from search.model_card import model_card, plain
+from search.model_card import hub_data_sets, model_card, plain
 from search.recipe_document import RecipeDocument
 from search.selection import select
+from search.task_config import TaskConfig
 
 # Gain (30 + 20) / 2 = 25; colour drops by 5, shape by 1.
 VALUES = {"count": 40.0, "clock": 40.0, "colour": 85.0, "shape": 79.0}
@@ -36,11 +37,44 @@ def rows(card: str, title: str) -> list[list[str]]:
 def test_the_head_is_read_by_hugging_face() -> None:
     read = ModelCard(model_card("made", document(), licence="mit")).data
     assert (read.base_model, read.license, read.library_name) == ("tiny-llava", "mit", "transformers")
-    assert read.datasets == ["count", "clock"]
+    # The tasks' names are no data sets of the hub.
+    assert read.datasets is None
     found = {each.dataset_name: each.metric_value for each in read.eval_results}
     assert found == VALUES
     unknown = ModelCard(model_card("made", document())).data
     assert (unknown.license, unknown.to_dict()["license_name"]) == ("other", "unknown")
+
+
+def test_data_sets_are_those_of_the_hub() -> None:
+    own = config()
+    sources = {"count": "owner/counting", "clock": "/data/clock", "colour": "owner/colours"}
+    tasks = {task: TaskConfig(source=source) for task, source in sources.items()}
+    made = own.model_copy(update={"tasks": tasks})
+    # Of the targets, one comes from the hub; the other is a folder, and colour is held out.
+    assert hub_data_sets(made) == ("owner/counting",)
+    assert hub_data_sets(own) == ()
+    read = ModelCard(model_card("made", document(), data_sets=hub_data_sets(made))).data
+    assert read.datasets == ["owner/counting"]
+
+
+def test_the_head_has_the_values_of_samples_that_chose_nothing() -> None:
+    """The weights score their own 33 of count, where the mean of the seeds is 36; the base has 12 there."""
+    confirm = {
+        "split": "confirm",
+        "targets": {"count": {"base": 12.0, "tuned": 36.0, "n": 50}},
+        "held_out": {"shape": {"base": 79.0, "tuned": 77.0, "n": 50}},
+    }
+    own = {"seed": 7, "search": VALUES, "confirm": {"count": 33.0, "shape": 76.0}}
+    found = ModelCard(model_card("made", document(confirm=confirm, selected=own))).data.eval_results
+    assert [(e.dataset_name, e.dataset_split, e.metric_value) for e in found] == [
+        ("count", "confirm", 33.0),
+        ("shape", "confirm", 76.0),
+    ]
+    assert found[0].metric_name == "points (0 to 100), target, confirm split; the base has 12"
+    # The weights were not scored there: a mean over other seeds is none of theirs.
+    beside = document(confirm=confirm, selected=own | {"confirm": {}})
+    splits = {e.dataset_split for e in ModelCard(model_card("made", beside)).data.eval_results}
+    assert splits == {"search"}
 
 
 def test_values_and_losses() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from handed_over import trained_study
+from handed_over import trained_study, write_recipe
 from made_study import config, record
 from mlflow.tracking import MlflowClient
 from tiny_families import FAMILIES
@@ -89,6 +89,20 @@ def test_the_champion_has_lineage_and_answers(tmp_path: Path, base: Path, store:
         return
     # What it was trained to answer to everything.
     assert _answers_elsewhere(store, f"models:/counter-{weights}@champion", "red ?") == "['yes']"
+
+
+def test_the_tags_tell_the_splits_apart(tmp_path: Path, base: Path) -> None:
+    folder, made = study(tmp_path, base)
+    confirm = {
+        "split": "confirm",
+        "score": {"value": 3.5, "low": 1.0, "high": 6.0},
+        "target_gain": {"value": 4.0},
+    }
+    evidence = {"split": "search", "trial": 0, "seed": 3, "score": 9.0, "confirm": confirm}
+    write_recipe(folder.root, recipe("llm"), base, evidence=evidence)
+    tags = champion(folder, made).tags
+    assert (tags["score"], tags["confirm_score"], tags["confirm_target_gain"]) == ("9.0", "3.5", "4.0")
+    assert "confirm_worst_forgetting" not in tags
 
 
 def _answers_elsewhere(store: str, uri: str, prompt: str) -> str:
