@@ -79,7 +79,7 @@ class StudyCosts:
 
     Attributes:
         study: Trials, points and finalist runs.
-        selected: The selected recipe's trial; None for "keep the base".
+        selected: The selected recipe's trial, of a soup those of all its members; None for "keep the base".
         peak_memory: The largest peak memory of a worker in a trial, in bytes; NaN where not known.
         trained: Runs of training that were counted.
     """
@@ -102,13 +102,18 @@ def study_costs(record: StudyRecord, selection: Selection) -> StudyCosts:
     evaluated = [point.rung.metrics for point in record.points if point.rung]
     whole = [compared(metrics) for metrics in trained]
     extra = [_evaluation(metrics) for metrics in evaluated]
-    winner = selection.winner
+    made = {member.trial for member in selection.made.members} if selection.made else set()
+    of_selected = [compared(trial.last.metrics) for trial in record.trials if trial.number in made]
     return StudyCosts(
         study=Comparison(
             spent=_sum([each.spent for each in whole] + extra),
             full=_sum([each.full for each in whole] + extra),
         ),
-        selected=compared(winner.last.metrics) if winner else None,
+        selected=Comparison(
+            spent=_sum(each.spent for each in of_selected), full=_sum(each.full for each in of_selected)
+        )
+        if of_selected
+        else None,
         peak_memory=max((_value(metrics, "peak_memory_bytes") for metrics in trained), default=math.nan),
         trained=len(trained),
     )

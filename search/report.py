@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search import findings, plot_theme, verdict, wording
+from search import findings, plot_theme, verdict
 from search.data_findings import bad_rows, leak_rows
 from search.example_findings import example_rows
 from search.importance import too_few
@@ -26,7 +26,6 @@ from search.report_sections.confirmed import finalist_rows
 from search.report_sections.costs import cost_notes, cost_rows
 from search.report_sections.headline import tiles
 from search.report_sections.ranking import formula, ranking_rows
-from search.report_sections.savings import full_trials, saving_rows
 from search.report_sections.subsets import subset_rows
 from search.report_sections.tasks import task_rows, tasks_title
 from search.report_sections.totals import failure_rows, total_rows
@@ -76,8 +75,6 @@ def render_report(record: StudyRecord, selection: Selection, folder: Path | None
         warnings=record.predictions.warnings,
         importance_missing=too_few(record),
         totals=total_rows(record),
-        savings=saving_rows(record, selection),
-        full_trials=wording.counted(full_trials(record, selection), "trial"),
         costs=cost_rows(record, selection),
         cost_notes=cost_notes(record, selection),
         failures=failure_rows(record),
@@ -85,7 +82,7 @@ def render_report(record: StudyRecord, selection: Selection, folder: Path | None
         bad=bad_rows(record.bad),
         command=again.command(record, folder),
         repeatable=again.repeatable(record),
-        recipe_yaml=again.recipe_yaml(selection),
+        recipe_yaml=again.recipe_yaml(record, selection),
         study_yaml=again.study_yaml(record),
         versions=sorted(record.versions.items()),
         plots={plot.name: plot for plot in plots},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from search.handover import recipe_document
 from search.selection import Selection
 from search.study_file import dump_study
 from search.study_record import StudyRecord
@@ -35,14 +36,15 @@ def repeatable(record: StudyRecord) -> str:
     )
 
 
-def recipe_yaml(selection: Selection) -> str:
-    """Return the selected recipe as YAML; empty for "keep the base"."""
+def recipe_yaml(record: StudyRecord, selection: Selection) -> str:
+    """Return the selected recipe as a file that `apply` takes; empty for "keep the base".
+
+    It is the study's `recipe.yaml` but for what only the files of its trials tell: what was trained.
+    """
     if selection.winner is None:
         return ""
-    fields = selection.winner.recipe.to_dict()
-    if selection.point is not None:
-        fields = {"recipe": fields, "point": selection.point.point.to_dict()}
-    return yaml.safe_dump(fields, sort_keys=False)
+    known = {key: value for key, value in recipe_document(record, selection).items() if value is not None}
+    return yaml.safe_dump(known, sort_keys=False, allow_unicode=True)
 
 
 def study_yaml(record: StudyRecord) -> str:

@@ -15,7 +15,7 @@ from search.report_sections.costs import cost_notes, cost_rows, cost_sentence
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
 from search.study_record import StudyRecord
-from spaces.points import Interpolation, Point
+from spaces.points import Interpolation, Member, Point, Soup
 
 METRICS = {
     "cost/train_flops": 3e12,
@@ -134,6 +134,26 @@ def test_the_report_and_the_closing_panel_say_what_was_saved() -> None:
     assert cost_sentence(study_costs(made, selection)) == (
         "57 % of the compute of tuning everything fully, 56 % of its storage; 138 mWh of energy, estimated"
     )
+
+
+def test_a_soup_cost_what_all_its_members_did() -> None:
+    """3 + 5 TFLOPs of 9 + 5; 60 + 60 core-seconds; the second member's two steps are of one training."""
+    first, second = trial(0, [GOOD]), trial(1, [MODEST], subset="full")
+    other = spent(second, train_flops=5e12, full_train_flops=5e12, stored_bytes=8000)
+    members = (Member(0, 40), Member(1, 40), Member(1, 20))
+    best = PointResult(
+        number=0,
+        point=Point(0, 40, Soup(members)),
+        trial=first,
+        rung=trial(0, [{**GOOD, "clock": 90.0}]).last,
+    )
+    made = replace(record([spent(first), other]), points=(best,))
+    selection = select(made.trials, made.objective, made.points)
+    assert selection.point is best
+    found = study_costs(made, selection).selected
+    assert found is not None
+    assert (found.spent.flops, found.full.flops) == (8e12, 14e12)
+    assert (found.spent.core_seconds, found.spent.stored) == (120.0, 9000.0)
 
 
 def test_energy_that_is_measured_in_part_says_so() -> None:

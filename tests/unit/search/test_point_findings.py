@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 
+import yaml
 from made_study import BASE, finalist, record, trial
 
 from search import verdict
 from search.point_findings import made_then, point_caveat, point_rows
+from search.recipe_document import RecipeDocument
 from search.report import render_report
+from search.report_sections.again import recipe_yaml
 from search.results import PointResult, Rung
 from search.selection import Selection, select
 from search.study_record import StudyRecord
@@ -91,6 +95,17 @@ def test_the_report_shows_them() -> None:
     assert "4 points in 12s" in page
     without = render_report(*study())
     assert "Without retraining" not in without
+
+
+def test_the_report_s_recipe_is_one_that_apply_takes() -> None:
+    made, selection = study(SOUP)
+    chosen = dataclasses.replace(selection, point=SOUP)
+    text = recipe_yaml(made, chosen)
+    assert text in html.unescape(render_report(made, chosen))
+    document = RecipeDocument.from_dict(yaml.safe_load(text), "recipe.yaml")
+    assert document.made == SOUP.point
+    assert document.recipes == {2: FIRST.recipe, 1: SECOND.recipe}
+    assert document.seed == made.config.search.seed
 
 
 def test_the_selected_point_is_the_star() -> None:

@@ -35,7 +35,6 @@ from search.report_files import write_report
 from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
 from search.report_sections.ranking import ranking_rows
-from search.report_sections.savings import saving_rows
 from search.report_sections.whiskers import Whisker
 from search.results import TrialResult, TrialState
 from search.selection import select
@@ -210,26 +209,6 @@ def test_a_recipe_that_is_offered_under_two_names_has_one_card() -> None:
     assert cautious["command"] == "recipe-search select runs/made --choice cautious"
     assert (other["name"], other["title"]) == ("balanced and bold", "BALANCED; BOLD")
     assert (other["selected"], other["command"]) == (True, "")
-
-
-def test_what_is_saved_against_full_tuning() -> None:
-    """10 s of training each; 1,000 trained parameters instead of a mean of (3,000 + 5,000) / 2: 75 % less."""
-    study = record(
-        [
-            trial(0, [GOOD]),
-            trial(1, [MODEST], subset="full", parameters=3000),
-            trial(2, [MODEST], subset="full", parameters=5000),
-            trial(3, [MODEST], subset="full", parameters=9000, layers="last:1/2"),
-            trial(4, [MODEST], subset="full", parameters=9000, state=TrialState.PRUNED),
-        ]
-    )
-    selection = select(study.trials, study.objective)
-    time, parameters = saving_rows(study, selection)
-    assert (time["selected"], time["full"], time["saved"]) == ("10s", "10s", "0 %")
-    assert (parameters["selected"], parameters["full"], parameters["saved"]) == ("1 K", "4 K", "75 %")
-    assert "the mean of 2 trials of this study" in text_of(study)
-    assert saving_rows(study, replace(selection, winner=study.trials[1])) == []
-    assert "Saved against full tuning" not in text_of(record([trial(0, [GOOD])]))
 
 
 def test_a_finalist_that_failed_has_no_regret() -> None:
