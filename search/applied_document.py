@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from search.caveats import caveat_sentence
 from search.comparison import Compared
+from search.config import StudyConfig
 from search.evidence import MEASURES
 from search.handover import described
+from search.licences import licence_of
+from search.model_card import hub_data_sets, model_card
 from search.recipe_document import Architecture, BaseModelFacts, RecipeDocument, TrainedFacts
 from search.stored_study import objective_of
 from search.study_run import StudyRun
@@ -68,6 +72,29 @@ def applied_document(
             "found_on": None if document.model is None else document.model.model_dump(exclude_none=True),
             "found_by": None if document.evidence is None else dict(document.evidence),
         },
+    )
+
+
+def applied_card(config: StudyConfig, document: RecipeDocument, compared: Sequence[Compared]) -> str:
+    """Return the model card of the weights that applying a recipe gave, in Markdown.
+
+    Args:
+        config: The study that it was trained on.
+        document: The recipe with the evidence of its training here.
+        compared: What it scored, on the search split and maybe on the confirm split.
+    """
+    assert document.applied is not None
+    assert document.recipe is not None
+    caveat = caveat_sentence(document.recipe, document.applied["caveats"])
+    estimates = {each.split: each.estimates for each in compared}
+    return model_card(
+        config.name,
+        document,
+        estimates=estimates["search"],
+        confirmed=estimates.get("confirm"),
+        licence=licence_of(config.model.path),
+        data_sets=hub_data_sets(config),
+        notes=(f"{caveat[0].upper()}{caveat[1:]}.",) if caveat else (),
     )
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.applied_document import applied_document
+from search.applied_document import applied_card, applied_document
 from search.base import base_lines
 from search.candidates import EVALUATIONS_FILE
 from search.caveats import Circumstances, caveat_sentence, caveats
 from search.comparison import Compared, Evaluations, compare
 from search.data_findings import bad_csv, data_tags
 from search.leased_jobs import run_jobs
+from search.licences import CARD
 from search.objective import score_metrics
 from search.preparation import Prepared
 from search.recipe_document import RecipeDocument, recipe_yaml
@@ -116,6 +117,7 @@ def _recorded(run: StudyRun, found: RecipeDocument, document: RecipeDocument, se
             write_atomically(tuned, evaluations_json(each.tuned))
         done = applied_document(document, run, compared, manifest, seed=seed, caveats=lines)
         write_atomically(folder.recipe, recipe_yaml(done).encode())
+        write_atomically(folder.selected / CARD, applied_card(run.config, done, compared).encode())
         tracker.log_artifacts([folder.recipe, folder.selected])
         metrics = measured
     finally:

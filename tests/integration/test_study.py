@@ -449,6 +449,7 @@ def test_the_recipe_applied_to_the_same_data_gives_the_same_numbers(
     run = outcome.selection.run
     assert run is not None
     assert run.rung is not None
+    assert "on the confirm split" in (applied / "selected" / "README.md").read_text()
     document = read_recipe(applied)
     assert document.seed == run.seed
     assert document.recipe == read_recipe(outcome.folder.root).recipe

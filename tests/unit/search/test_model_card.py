@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from made_study import BASE, LORA, config, record, trial
 
+from search.applied_document import applied_card
+from search.comparison import Compared
 from search.evidence import Estimate, Estimates
 from search.handover import recipe_document
 from search.licences import licence_of
@@ -128,6 +131,27 @@ def test_weights_of_another_seed_are_told_by_their_own_values() -> None:
     assert rows(card, "What was measured")[2] == ["count", "target", "10.0", "35.0", "+25.0", "100"]
     assert "on the new seed 7" in card
     assert {e.metric_value for e in ModelCard(card).data.eval_results} == {35.0, 40.0, 85.0, 79.0}
+
+
+def test_applied_weights_have_a_card_with_both_splits_and_the_caveats() -> None:
+    """They are of the one training that was measured, so that its intervals are theirs."""
+    applied = replace(document(), trials={}, applied={"seed": 3, "caveats": ["40 steps instead of 400"]})
+    compared = [
+        Compared(split=split, base={}, tuned={}, estimates=estimates(shift))
+        for split, shift in (("search", 0), ("confirm", -4))
+    ]
+    card = applied_card(config("made-applied"), applied, compared)
+    assert ModelCard(card).data.base_model == "tiny-llava"
+    first, again = "+30.0 (+28.0 to +32.0)", "+26.0 (+24.0 to +28.0)"
+    assert rows(card, "What was measured")[2] == ["count", "target", "10.0", "40.0", first, again, "100"]
+    limits = card.split("## Limits")[1]
+    assert (
+        "- The learning rate 1.0e-3 was found under other circumstances (40 steps instead of 400)" in limits
+    )
+    assert "The values are the best of" not in limits
+    without = applied_card(config(), replace(applied, applied={"caveats": []}), compared[:1])
+    assert "other circumstances" not in without
+    assert "confirm split" not in without
 
 
 def test_text_of_users_is_no_markup() -> None:
