@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -46,26 +46,38 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
 def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Selection:
     """Write the recipe and the selected weights of a study that has run, by another rule than before maybe.
 
+    All is made in a folder beside first: what fails leaves what was there.
+
     Returns:
         The selection, with a note on what there is no longer.
     """
     before = read_mapping(folder.recipe, "recipe") if folder.recipe.is_file() else {}
     after = recipe_document(record, selection)
+    kept = _weights(selection) is not None
+    # Otherwise what lies there is of another recipe, or of another run of it.
+    stays = not kept and _handed_over(before) == _handed_over(after) and folder.selected.is_dir()
     notes = list(selection.notes)
-    if _weights(selection) is not None:
-        write_weights(folder, record, selection)
-    elif _handed_over(before) != _handed_over(after) or not folder.selected.is_dir():
-        # What lies there is of another recipe, or of another run of it.
-        shutil.rmtree(folder.selected, ignore_errors=True)
-        if selection.winner is not None:
-            notes.append(
-                "The weights of this recipe were not kept (selection.keep_weights), so there is no "
-                f"{folder.selected.name}/: recipe-search apply trains it again."
-            )
-    write_recipe(folder, record, selection)
+    if selection.winner is not None and not kept and not stays:
+        notes.append(
+            "The weights of this recipe were not kept (selection.keep_weights), so there is no "
+            f"{folder.selected.name}/: recipe-search apply trains it again."
+        )
     selection = replace(selection, notes=tuple(notes))
-    if folder.selected.is_dir() and selection.winner is not None:
-        write_card(folder, record, selection)
+    with tempfile.TemporaryDirectory(prefix=".select-", dir=folder.root) as home:
+        made = StudyFolder(Path(home))
+        if kept:
+            write_weights(made, record, selection)
+        write_recipe(folder, record, selection, made.recipe)
+        if selection.winner is not None and (kept or stays):
+            write_card(made, record, selection)
+        if not stays:
+            if folder.selected.is_dir():
+                folder.selected.rename(made.root / "before")
+            if kept:
+                made.selected.rename(folder.selected)
+        elif selection.winner is not None:
+            (made.selected / CARD).replace(folder.selected / CARD)
+        made.recipe.replace(folder.recipe)
     return selection
 
 
@@ -114,11 +126,20 @@ def _weights(selection: Selection) -> Path | None:
     return None if rung is None or rung.weights is None else Path(rung.weights)
 
 
-def write_recipe(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
-    """Write the selected recipe with its evidence; see `search.recipe_document` for reading it."""
+def write_recipe(
+    folder: StudyFolder, record: StudyRecord, selection: Selection, file: Path | None = None
+) -> None:
+    """Write the selected recipe with its evidence; see `search.recipe_document` for reading it.
+
+    Args:
+        folder: The study's folder.
+        record: What the study measured.
+        selection: Its verdict.
+        file: Where it goes; None is its place in the study's folder.
+    """
     document = recipe_document(record, selection, _trained(folder, record, selection))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    write_atomically(folder.recipe, text.encode())
+    write_atomically(file or folder.recipe, text.encode())
 
 
 def _trained(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 
 from search.candidates import candidates
 from search.choices import NAMES
@@ -58,6 +59,38 @@ def reselect(root: Path, overrides: Sequence[str], choice: str | None) -> Resele
     Raises:
         InputError: The folder, a file in it or a setting is wrong, or nothing can be selected from.
     """
+    _check_rule(overrides, choice)
+    rule = {"overrides": list(overrides), "choice": choice}
+    done = _concluded(root, rule)
+    return _reported(replace(done, selection=_handed_over(done, rule)))
+
+
+def _handed_over(done: Reselected, rule: Mapping[str, Any]) -> Selection:
+    """Write the verdict, and last the rule that it follows."""
+    folder = done.folder
+    try:
+        selection = write_verdict(folder, done.record, done.selection)
+        if rule["overrides"] or rule["choice"] is not None:
+            write_atomically(folder.rule, yaml.safe_dump(dict(rule), sort_keys=False).encode())
+        else:
+            folder.rule.unlink(missing_ok=True)
+    except InputError:
+        raise
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        what = str(error) if isinstance(error, OSError | SafetensorError) else repr(error)
+        raise InputError(
+            f"{folder.root}: nothing was changed, since a file of the selected recipe can't be read, or none "
+            f"written: {' '.join(what.split())}"
+        ) from None
+    return selection
+
+
+def _check_rule(overrides: Sequence[str], choice: str | None) -> None:
+    """Check that a rule changes nothing that has run.
+
+    Raises:
+        InputError: It does, or there is no such choice.
+    """
     for override in overrides:
         section = override.partition("=")[0].partition(".")[0]
         if section not in _SECTIONS:
@@ -66,13 +99,6 @@ def reselect(root: Path, overrides: Sequence[str], choice: str | None) -> Resele
             )
     if choice is not None and choice not in NAMES:
         raise InputError(f"unknown choice {choice!r}: {did_you_mean(choice, NAMES)}")
-    done = _concluded(root, {"overrides": list(overrides), "choice": choice})
-    folder, rule = done.folder, {"overrides": list(overrides), "choice": choice}
-    if overrides or choice is not None:
-        write_atomically(folder.rule, yaml.safe_dump(rule, sort_keys=False).encode())
-    else:
-        folder.rule.unlink(missing_ok=True)
-    return _reported(replace(done, selection=write_verdict(folder, done.record, done.selection)))
 
 
 def rewrite_report(root: Path) -> Reselected:
@@ -155,8 +181,20 @@ def _stored_rule(folder: StudyFolder) -> Mapping[str, Any]:
     if not folder.rule.is_file():
         return {"overrides": [], "choice": None}
     rule = read_mapping(folder.rule, "rule")
-    if rule.keys() != {"overrides", "choice"} or not isinstance(rule["overrides"], list):
-        raise InputError(f"{folder.rule}: a rule holds overrides and a choice")
+    overrides, choice = rule.get("overrides"), rule.get("choice")
+    if (
+        rule.keys() != {"overrides", "choice"}
+        or not isinstance(overrides, list)
+        or not all(isinstance(each, str) for each in overrides)
+        or not isinstance(choice, str | None)
+    ):
+        raise InputError(
+            f"{folder.rule}: a rule holds overrides, a list of key=value, and a choice, a name or null"
+        )
+    try:
+        _check_rule(overrides, choice)
+    except InputError as error:
+        raise InputError(f"{folder.rule}: {error}") from None
     return rule
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.candidates import candidates
 from search.config import StudyConfig
 from search.leakage import Leak
 from search.objective import Objective
@@ -125,7 +126,7 @@ def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
     base = read_evaluations(folder.base)
     facts = read_json(folder.facts)
     trials = _trials(folder)
-    return StudyRecord(
+    record = StudyRecord(
         config=config,
         objective=objective_of(config, base),
         base=base,
@@ -146,6 +147,23 @@ def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
         run_id=facts["run_id"],
         finished=facts["finished"],
     )
+    _check_finalists(record)
+    return record
+
+
+def _check_finalists(record: StudyRecord) -> None:
+    """Check that finalists belong to what was measured.
+
+    Raises:
+        ValueError: One was made of nothing that is there, or is compared with a base that is not.
+    """
+    known = {each.key for each in candidates(record.trials, record.points)}
+    for finalist in record.finalists:
+        if finalist.candidate not in known:
+            raise ValueError(f"finalist {finalist.candidate!r} is no complete trial and no measured point")
+        missing = {task for run in finalist.runs for task in run.confirm} - record.confirm_base.keys()
+        if missing:
+            raise ValueError(f"confirm_base.json lacks {min(missing)!r}, which finalists were scored on")
 
 
 def _trials(folder: StudyFolder) -> tuple[TrialResult, ...]:
