@@ -136,12 +136,13 @@ def test_the_report_is_drawn_among_the_artifacts(ui: str, store: Path, browser: 
 
 
 def test_the_shared_view_lists_the_studys_runs_best_first_with_their_scores(
-    store: Path, tmp_path: Path, browser: Any
+    ui: str, store: Path, tmp_path: Path, browser: Any
 ) -> None:
     # Both the trial's and the point's score are 27.5; the pruned trial's one rung scores so too.
-    with mlflow_server(tmp_path, store) as (uri, _), devtools(browser.executable, tmp_path / "tab") as tab:
+    server = ui.partition("/#/")[0]
+    with devtools(browser.executable, tmp_path / "tab") as tab:
         page = share_view(f"sqlite:///{store}", experiment(store), run_id(store, "lesson"))
-        tab.open(f"{uri}{page}")
+        tab.open(f"{server}{page}")
         for text in ("held_out_forgetting", "learning_rate", "27.5", "000 gate_up alpha 0.9"):
             tab.wait_for(f"document.body.innerText.includes({text!r})", 90)
         assert not tab.ask("document.body.innerText.includes('worst_forgetting')")
