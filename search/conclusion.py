@@ -6,22 +6,29 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from search.candidates import candidates, trainings
+from search.candidates import Candidate, candidates, trainings
 from search.estimation import estimate, estimate_finalists
 from search.evidence import Finalist
+from search.finalist_choice import entrant
 from search.results import TrialState
 from search.selection import Selection, select
 from search.study_record import StudyRecord
-from search.wording import counted
+from search.wording import counted, listed
+
+_NAMED = 3
+"""Finalists that a note names."""
 
 
-def conclude(record: StudyRecord, folder: Path, choice: str | None = None) -> Selection:
+def conclude(
+    record: StudyRecord, folder: Path, choice: str | None = None, *, other_bound: bool = False
+) -> Selection:
     """Select by the study's rule from all that was measured so far.
 
     Args:
         record: What the study measured; its configuration holds the rule.
         folder: The study's folder, where the scores of each sample lie.
         choice: Name of the choice to take instead of what the rule says; see `search.choices`.
+        other_bound: Whether the bound on forgetting is another one than the study ran with.
 
     Raises:
         ValueError: There is no such choice.
@@ -41,6 +48,7 @@ def conclude(record: StudyRecord, folder: Path, choice: str | None = None) -> Se
             trainings(candidates(record.trials, record.points)),
         ),
         choice=choice,
+        other_bound=other_bound,
     )
     return replace(selection, notes=tuple(_notes(record, selection)))
 
@@ -59,10 +67,34 @@ def _notes(record: StudyRecord, selection: Selection) -> Iterator[str]:
             f"The scores of each sample are not known for {unknown} of {counted(len(found), 'candidate')}: "
             "they have no interval, and count with what was measured alone."
         )
-    if record.finalists and selection.winner is not None and selection.finalist is None:
+    yield from _finalist_notes(record, selection)
+
+
+def _finalist_notes(record: StudyRecord, selection: Selection) -> Iterator[str]:
+    finalist, sure = selection.finalist, any(_confirmed_runs(each) for each in record.finalists)
+    if lost := [f"{each.candidate} ({error})" for each in record.finalists if (error := _lost(each))]:
+        whose = "Some finalists could not" if sure else "No finalist could"
+        yield f"{whose} be confirmed: {listed(lost, _NAMED)}."
+    if not record.finalists and record.config.finalists is not None and selection.winner is not None:
+        needed = sum(entrant(Candidate(trial=selection.winner, made=selection.point)).needs.values())
+        if needed > record.config.finalist_steps:
+            yield (
+                f"finalists.budget allows {record.config.finalist_steps} optimiser steps, and training the "
+                f"selected recipe again takes {needed}: there were no finalists, and nothing is confirmed."
+            )
+    if record.finalists and selection.winner is not None and finalist is None:
         yield "The selected recipe was not trained again: its numbers are those of the search split."
-    if selection.finalist is not None and all(_confirmed_runs(each) < 2 for each in record.finalists):
+    if finalist is not None and finalist.estimates is None:
+        yield "The selected recipe was not confirmed: its numbers are those of the search split."
+    if finalist is not None and finalist.estimates and all(_confirmed_runs(f) < 2 for f in record.finalists):
         yield "No finalist was trained on two new seeds: intervals hold the noise of samples alone."
+
+
+def _lost(finalist: Finalist) -> str | None:
+    """Return why a finalist that was not dropped could not be confirmed; None if it was."""
+    if finalist.dropped or _confirmed_runs(finalist):
+        return None
+    return next((run.error for run in finalist.runs if run.error is not None), None)
 
 
 def _confirmed_runs(finalist: Finalist) -> int:

@@ -8,6 +8,7 @@ from search.candidates import Candidate
 from search.evidence import Evidence
 from search.objective import Objective, Score
 from search.racing import Entrant
+from search.rule import bounded
 from search.selection_config import Maximised, SelectionConfig
 
 
@@ -22,14 +23,15 @@ def finalists(
 
     These are the best one and those that noise alone may have put behind it. A candidate that forgets more
     than allowed is among them as long as its interval reaches the bound; the best one is the first that keeps
-    it, or else the first of these. What scores no more than the untouched model has nothing to confirm.
-    Candidates whose scores of each sample are not known can't be told apart.
+    it (if the rule is strict, with its interval's end), or else the first of these. What scores no more than
+    the untouched model has nothing to confirm. Candidates whose scores of each sample are not known can't be
+    told apart.
 
     Args:
         ranked: The candidates, best first by what is maximised on the search split.
         objective: What the study maximises.
         evidence: What they are worth there, with intervals.
-        rule: What is maximised, and how sure a difference must be.
+        rule: What is maximised, how sure a difference must be, and whether the bound is strict.
         most: Most finalists.
     """
 
@@ -44,8 +46,12 @@ def finalists(
     ]
     if not near:
         return ()
-    kept = (each for each in near if objective.violation(each.rung.score.held_out_forgetting) <= 0)
-    leader = next(kept, near[0])
+
+    def most_forgetting(each: Candidate) -> float:
+        forgetting = each.rung.score.held_out_forgetting
+        return bounded(forgetting, evidence.estimates.get(each.key), strict=rule.strict)
+
+    leader = next((each for each in near if objective.violation(most_forgetting(each)) <= 0), near[0])
     others = [
         each for each in near if each is not leader and not behind(evidence, each.key, leader.key, rule)
     ]

@@ -19,6 +19,7 @@ from search.finalist_progress import FinalistProgress
 from search.finalist_runs import FinalistRuns, Made, failed
 from search.objective import Objective
 from search.racing import Entrant, after_round, fresh_seeds, needed, runners
+from search.rule import bounded
 from search.stored_finalists import run_folder, write_finalist, write_run
 from search.stored_study import objective_of
 from search.study_record import StudyRecord
@@ -48,6 +49,13 @@ def with_finalists(run: StudyRun, record: StudyRecord) -> StudyRecord:
     chosen = _chosen(run, record)
     if not chosen:
         run.console.print("no finalists: nothing that was tried is worth more than the untouched model")
+        return record
+    first = sum(entrant(chosen[0]).needs.values())
+    if first > run.config.finalist_steps:
+        run.console.print(
+            f"no finalists: finalists.budget allows {run.config.finalist_steps} optimiser steps, and "
+            f"training the best candidate again takes {first}"
+        )
         return record
     race = _Race(run, record, chosen)
     with FinalistProgress(chosen, config.seeds, run.console) as progress:
@@ -198,9 +206,14 @@ class _Race:
             self._trainings(),
         )
         objective = self._record.objective
+
+        def forgetting(key: str) -> float:
+            mean = _mean(run.rung.score.held_out_forgetting for run in made[key])
+            return bounded(mean, evidence.estimates.get(key), strict=rule.strict)
+
         means = {
             key: (
-                objective.violation(_mean(run.rung.score.held_out_forgetting for run in runs)) <= 0,
+                objective.violation(forgetting(key)) <= 0,
                 _mean(worth(run.rung.score, rule.maximise) for run in runs),
             )
             for key, runs in made.items()

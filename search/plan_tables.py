@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -75,6 +76,13 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
             f"warning: of {counted(plan['trials'], 'trial')} pruning may let only {max(1, round(complete))} "
             f"reach step {plan['rungs'][-1]}, and no other can be selected: more search.trials, a later "
             "search.pruning.first_rung or search.pruning=null leave more"
+        )
+    finalists = plan["finalists"]
+    if finalists is not None and finalists["most_steps"] < plan["rungs"][-1]:
+        yield (
+            f"warning: no finalist can be trained: finalists.budget allows {finalists['most_steps']} steps, "
+            f"and one run takes {plan['rungs'][-1]}; a budget of {math.ceil(100 / plan['trials']) / 100:g} "
+            "allows one, and finalists=null says that none is wanted"
         )
     sample = plan["largest_sample"]
     yield f"samples of up to {sample['tokens']} tokens: {sample['found']}"

@@ -164,17 +164,22 @@ def with_rule(record: StudyRecord, root: Path, overrides: Sequence[str]) -> Stud
 
 
 def _concluded(root: Path, rule: Mapping[str, Any]) -> Reselected:
-    record = with_rule(read_study(root), root, rule["overrides"])
+    stored = read_study(root)
+    record = with_rule(stored, root, rule["overrides"])
     if not candidates(record.trials, record.points):
         raise InputError(
             f"{root}: none of the {len(record.trials)} trials that have ended is complete, so there is "
             "nothing to select from"
         )
     try:
-        selection = conclude(record, root, rule["choice"])
+        selection = conclude(record, root, rule["choice"], other_bound=_bound(record) != _bound(stored))
     except ValueError as error:
         raise InputError(str(error)) from None
     return Reselected(record=record, selection=selection, folder=StudyFolder(root))
+
+
+def _bound(record: StudyRecord) -> tuple[float | None, bool]:
+    return record.config.objective.max_forgetting, record.config.selection.strict
 
 
 def _stored_rule(folder: StudyFolder) -> Mapping[str, Any]:

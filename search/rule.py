@@ -81,9 +81,14 @@ class Ruling:
 
 def worst_case(contender: Contender, *, strict: bool) -> float:
     """Return the forgetting that must keep the bound; if `strict` and its interval is unknown, infinite."""
+    return bounded(contender.score.held_out_forgetting, contender.estimates, strict=strict)
+
+
+def bounded(forgetting: float, known: Estimates | None, *, strict: bool) -> float:
+    """Return what must keep the bound, of a mean forgetting and its interval; see `worst_case`."""
     if not strict:
-        return contender.score.held_out_forgetting
-    return float("inf") if contender.estimates is None else contender.estimates.held_out_forgetting.high
+        return forgetting
+    return float("inf") if known is None else known.held_out_forgetting.high
 
 
 def rule_on(contenders: Sequence[Contender], rule: SelectionConfig, evidence: Evidence) -> Ruling:

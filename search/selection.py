@@ -94,6 +94,7 @@ def select(
     finalists: Sequence[Finalist] = (),
     confirmation: Evidence = NO_EVIDENCE,
     choice: str | None = None,
+    other_bound: bool = False,
 ) -> Selection:
     """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.rule`.
 
@@ -110,6 +111,7 @@ def select(
         finalists: What was trained again.
         confirmation: What these are worth on the confirm split.
         choice: Name of the choice to take instead; see `search.choices`.
+        other_bound: Whether the bound on forgetting is another one than the finalists were taken by.
 
     Raises:
         ValueError: There is no such choice.
@@ -124,8 +126,7 @@ def select(
     feasible = {key: each for key, each in everyone.items() if keeps(each)}
     trained_again = confirmed(everyone, confirmation)
     finals = [each for each in trained_again if keeps(each)]
-    if not finals and not any(each.key in feasible for each in trained_again):
-        # Another bound was set than the one by which they were taken.
+    if other_bound and not finals and not any(each.key in feasible for each in trained_again):
         trained_again = []
     choices = offered_choices(feasible, by_key, objective)
     if choice is not None:

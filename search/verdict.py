@@ -210,7 +210,7 @@ def _regret(selection: Selection) -> str:
 
 
 def _ties(record: StudyRecord, selection: Selection) -> str:
-    """Say how the selected candidate compares with the others on the search split."""
+    """Say how the selected candidate compares with the others that the rule chose among."""
     chosen = findings.selected(selection)
     if chosen is None:
         return ""
@@ -219,6 +219,10 @@ def _ties(record: StudyRecord, selection: Selection) -> str:
         verb = "is" if len(tied) == 1 else "are"
         text = wording.listed(tied, 3)
         return f"{text[0].upper()}{text[1:]} {verb} within noise of it."
+    if findings.confirmed(selection) is not None:
+        # The rule compared these alone.
+        rivals = [each for each in record.finalists if each.candidate != chosen.key]
+        return "No other finalist is within noise of it." if rivals else ""
     others = [trial for trial in selection.ranking if trial.number != chosen.trial.number]
     if not others or not selection.estimates:
         return ""

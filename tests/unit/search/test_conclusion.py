@@ -17,6 +17,7 @@ from search.conclusion import conclude
 from search.evidence import Finalist, FinalistRun
 from search.results import PointResult
 from search.selection import Selection
+from search.selection_config import FinalistsConfig
 from search.study_folder import StudyFolder
 from search.study_record import StudyRecord
 from spaces.points import Interpolation, Point
@@ -132,9 +133,31 @@ def test_another_bound_that_no_finalist_keeps_selects_on_the_search_split(tmp_pa
         finalists=(finalist("trial 0", {**FIRST, "colour": 70.0}),),
         confirm_base=spread({}),
     )
-    found = conclude(again, tmp_path)
+    found = conclude(again, tmp_path, other_bound=True)
     assert (found.key, found.finalist) == ("trial 1", None)
     assert "The selected recipe was not trained again" in notes(found)
+    # By the study's own bound what was not confirmed is not taken.
+    assert conclude(again, tmp_path).keep_base
+
+
+def test_finalists_that_failed_are_named_with_what_went_wrong(tmp_path: Path) -> None:
+    found = conclude(study(failed("trial 0"), failed("trial 1", "no memory")), tmp_path)
+    assert found.key == "trial 0"
+    assert "No finalist could be confirmed: trial 0 (loss is nan) and trial 1 (no memory)." in notes(found)
+    assert "The selected recipe was not confirmed" in notes(found)
+    found = conclude(study(finalist("trial 0", FIRST, FIRST), failed("trial 1", "no memory")), tmp_path)
+    assert "Some finalists could not be confirmed: trial 1 (no memory)." in notes(found)
+    assert "The selected recipe was not confirmed" not in notes(found)
+
+
+def test_a_budget_of_less_than_one_run_is_told(tmp_path: Path) -> None:
+    """A tenth of 4 trials of 40 steps is 16, a quarter 40."""
+    made = study()
+    told = "allows 16 optimiser steps, and training the selected recipe again takes 40"
+    for budget, expected in ((0.1, True), (0.25, False)):
+        changed = made.config.model_copy(update={"finalists": FinalistsConfig(budget=budget)})
+        text = notes(conclude(replace(made, config=changed), tmp_path))
+        assert (told in text) is expected
 
 
 def failed(candidate: str, error: str = "loss is nan") -> Finalist:

@@ -60,10 +60,12 @@ def chosen(
     *,
     maximise: Maximised = "score",
     bound: float | None = None,
+    strict: bool = False,
     most: int = 9,
 ) -> list[str]:
     goal = objective(config(max_forgetting=bound))
-    return [each.key for each in finalists(ranked, goal, known, SelectionConfig(maximise=maximise), most)]
+    rule = SelectionConfig(maximise=maximise, strict=strict)
+    return [each.key for each in finalists(ranked, goal, known, rule, most)]
 
 
 def test_those_whose_difference_to_the_best_may_be_noise() -> None:
@@ -92,6 +94,14 @@ def test_what_may_keep_the_bound_takes_part_but_what_keeps_it_comes_first() -> N
     assert chosen(ranked, known, bound=2) == ["trial 2", "trial 1", "trial 3"]
     assert chosen(ranked[:2], known, bound=2) == ["trial 1"]
     assert chosen(ranked[:1], known, bound=2) == []
+
+
+def test_a_strict_bound_lets_the_best_one_come_first_whose_interval_keeps_it() -> None:
+    """Of at most 2 points: 1.9 with an interval of 2 may be 3.9, and 0 may be 2."""
+    ranked = [candidate(0, 30, 1.9), candidate(1, 25, 0.1), candidate(2, 20, 0)]
+    known = evidence(ranked, 2, {each.key: 100.0 for each in ranked})
+    assert chosen(ranked, known, bound=2, strict=True, most=2) == ["trial 2", "trial 0"]
+    assert chosen(ranked, known, bound=2, most=2) == ["trial 0", "trial 1"]
 
 
 def test_without_scores_of_each_sample_nothing_is_told_apart() -> None:

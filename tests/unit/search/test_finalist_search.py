@@ -83,7 +83,7 @@ def raced(
     **finalists: Any,
 ) -> tuple[StudyRecord, Table, str]:
     """Let trials of these scores race; return the record, what was asked of the table, and what was shown."""
-    study = config().model_copy(update={"finalists": FinalistsConfig(**finalists)})
+    study = config().model_copy(update={"finalists": FinalistsConfig(**{"seeds": 2} | finalists)})
     results: list[TrialResult] = [trial(number, [gains(points)]) for number, points in enumerate(trials)]
     for result, points in zip(results, trials, strict=True):
         file = folder / "trials" / result.trial_id / rung_file(result.last.step)
@@ -152,14 +152,19 @@ def test_a_run_that_fails_says_why_and_counts_for_nothing(
 def test_the_budget_bounds_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 trials of 40 steps are planned. A quarter, 40 steps, is a run; three eighths are one, too."""
     for budget, asked in (
+        (0.24, []),
         (0.25, [((0,), SEEDS[0])]),
         (0.374, [((0,), SEEDS[0])]),
         (0.5, [((0,), SEEDS[0]), ((0,), SEEDS[1])]),
         (1.0, [((0, 1, 2), SEEDS[0]), ((0,), SEEDS[1])]),
     ):
         gained = everywhere(t0=30, t1=30, t2=30)
-        _, table, _ = raced(tmp_path / str(budget), monkeypatch, gained, budget=budget)
+        _, table, shown = raced(tmp_path / str(budget), monkeypatch, gained, budget=budget)
         assert table.asked == asked, budget
+        few = (
+            "no finalists: finalists.budget allows 38 optimiser steps, and training the best candidate again"
+        )
+        assert (few in shown) is (not asked)
 
 
 def test_without_finalists_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

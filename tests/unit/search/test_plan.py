@@ -129,6 +129,10 @@ def test_says_what_will_be_run() -> None:
         "last up to 3 finalists, trained again on 3 new seeds each, in 80 steps at most (50% of what all "
         "trials would take to their ends), and scored once on the confirm split"
     )
+    few = "finalists.budget allows 39 steps, and one run takes 40; a budget of 0.25 allows one"
+    for steps, warned in ((39, True), (40, False)):
+        text = "\n".join(plan_lines({**made, "finalists": {**finalists, "most_steps": steps}}))
+        assert (few in text) is warned
     assert finalists_text(None).startswith("no finalists, so that nothing is confirmed")
     assert made["runs"] == {
         "fits": True,

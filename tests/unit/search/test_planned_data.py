@@ -61,6 +61,7 @@ def test_few_trials_that_would_reach_the_end_are_warned_of(complete: float, told
         "likely_complete": complete,
         "trials": 24,
         "rungs": [50, 400],
+        "finalists": None,
         "largest_sample": {"tokens": 1, "found": "so"},
         "machines": [],
         "runs": {"fits": False, "problem": "none"},

@@ -202,6 +202,19 @@ def test_the_weights_are_those_of_the_seed_that_the_recipe_names(
     assert not folder.selected.exists()
 
 
+def test_only_another_bound_takes_what_was_not_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one finalist forgets 20 on either split: more than the study's bound of 15, and than 5."""
+    folder = study_folder(tmp_path / "study", study=config(max_forgetting=15))
+    confirmed(folder, "trial 0", {100: BOLD, 200: BOLD})
+    for same in ([], ["--max-forgetting", "15"], ["--maximise", "target_gain"]):
+        assert "Keep the base: all 1 finalist" in run(capsys, "select", str(folder.root), *same)[1]
+    said = run(capsys, "select", str(folder.root), "--max-forgetting", "5")[1]
+    assert "Trial 1" in said
+    assert "was not trained again" in said
+
+
 def test_the_strict_bound_takes_the_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The mild one forgets 1 +- 2 points: within a bound of 1.5 by its mean alone."""
     folder = study_folder(tmp_path / "study")

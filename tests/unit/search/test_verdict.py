@@ -88,6 +88,18 @@ def test_the_verdict_tells_what_was_confirmed() -> None:
     assert "cover new seeds, too" in notes
 
 
+def test_with_finalists_the_others_are_finalists() -> None:
+    """The rule compared these alone, so of what was not trained again nothing is said."""
+    study = two()
+    first, second = finalist("trial 0", GOOD, GOOD), finalist("trial 1", MODEST, MODEST)
+    for known, told in (((first, second), True), ((first,), False)):
+        study = replace(study, finalists=known, confirm_base=study.base)
+        selection = found(study, finalist=first, estimates={"trial 0": estimates(GOOD)}, tied=("trial 0",))
+        text = verdict.paragraph(study, selection)
+        assert text.endswith("No other finalist is within noise of it.") is told
+        assert "No other candidate" not in text
+
+
 def test_a_recipe_that_improves_held_out_tasks() -> None:
     """Forgetting is -2: the interval of the improvement is turned round, from [-5, 1] to [-1, 5]."""
     values = {"count": 40.0, "colour": 94.0}
