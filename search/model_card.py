@@ -135,10 +135,11 @@ def _unseen(evidence: Mapping[str, Any]) -> tuple[str, list[tuple[str, str, Mapp
 
     On the search split they were chosen as the best, so its values flatter.
     """
-    own = evidence.get("selected", {}).get("confirm", {})
-    if not own:
+    confirm, own = evidence.get("confirm") or {}, evidence.get("selected")
+    if not confirm.get("targets") or (own is not None and not own["confirm"]):
         return str(evidence.get("split", "search")), _tasks(evidence)
-    return "confirm", _tasks({**evidence["confirm"], "selected": {"search": own}})
+    # Without a run of its own, as after `apply`, these are the weights' values.
+    return "confirm", _tasks({**confirm, "selected": {"search": own["confirm"] if own else {}}})
 
 
 def _tasks(evidence: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:

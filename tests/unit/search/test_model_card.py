@@ -74,6 +74,9 @@ def test_the_head_has_the_values_of_samples_that_chose_nothing() -> None:
         ("shape", "confirm", 76.0),
     ]
     assert found[0].metric_name == "points (0 to 100), target, confirm split; the base has 12"
+    # What was applied has no runs: its one training was scored on both splits.
+    alone = ModelCard(model_card("made", document(confirm=confirm))).data.eval_results
+    assert [(e.dataset_split, e.metric_value) for e in alone] == [("confirm", 36.0), ("confirm", 77.0)]
     # The weights were not scored there: a mean over other seeds is none of theirs.
     beside = document(confirm=confirm, selected=own | {"confirm": {}})
     splits = {e.dataset_split for e in ModelCard(model_card("made", beside)).data.eval_results}
