@@ -140,11 +140,12 @@ def _search(
             raise StudyFailed(f"every trial failed; the first one: {first}")
         record = with_points(run, record)
         record = with_finalists(run, record)
-        record = replace(record, retraining=read_retraining(folder))
+        # All that the verdict rests on is measured.
+        record = replace(record, retraining=read_retraining(folder), finished=True)
         record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
         record = with_kept_weights(record, selection, folder)
-    return replace(record, finished=True), selection
+    return record, selection
 
 
 def _with_base(run: StudyRun) -> StudyRecord:

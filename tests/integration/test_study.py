@@ -236,6 +236,7 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
 def test_finalists_are_trained_on_new_seeds_and_confirmed(outcome: Outcome, home: Path) -> None:
     """The best trial and points of its weights share its runs: two of 16 steps, as the budget allows."""
     record, folder = outcome.record, outcome.folder
+    assert not any("has not finished" in note for note in outcome.selection.notes)
     first, *others = record.finalists
     assert first.candidate == "trial 1"
     assert not first.dropped
