@@ -258,7 +258,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    extra = ["held_out=[own]"] if override.startswith("tasks=") else []
+    extra = ["held_out=[own]", "finalists=null"] if override.startswith("tasks=") else []
     assert main(["run", str(STUDY), override, *extra, "tracking.uri=sqlite:///never.db"]) == 2
     printed = capsys.readouterr()
     lines = printed.err.strip().splitlines()

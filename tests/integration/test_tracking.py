@@ -57,7 +57,7 @@ class TestStudyRun:
 
     def test_more_settings_than_one_batch_takes(self, store: Store) -> None:
         tasks = {f"task{i}": {"search": f"{i}.jsonl"} for i in range(60)}  # four settings each
-        with store.study(tasks=tasks, held_out=list(tasks)) as (_, run_id):
+        with store.study(tasks=tasks, held_out=list(tasks), finalists=None) as (_, run_id):
             pass
         params = store.client.get_run(run_id).data.params
         assert len(params) > 240

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import build_tokenizer
+import tiny_multimodal
 from transformers import LlamaConfig
 
 from examples.smollm2.prepare import read_examples
@@ -151,7 +151,7 @@ def prepared(tmp_path: Path) -> Path:
         tie_word_embeddings=True,
         architectures=["LlamaForCausalLM"],
     ).save_pretrained(cache / "model")
-    tokenizer = build_tokenizer()
+    tokenizer = tiny_multimodal.tokenizer()
     tokenizer.chat_template = "{% for turn in messages %}{{ turn['content'] + '\\n' }}{% endfor %}"
     tokenizer.save_pretrained(cache / "model")
     study = tmp_path / "examples" / "smollm2.yaml"

@@ -51,6 +51,7 @@ def record(tmp_path: Path, folder: StudyFolder) -> StudyRecord:
             "space": {"subsets": ["full"], "learning_rate": [1e-5, 1e-1]},
             "training": {"steps": 40, "batch_size": 8},
             "search": {"trials": 1},
+            "finalists": None,
         }
     )
     base = {

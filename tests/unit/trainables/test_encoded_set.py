@@ -105,7 +105,9 @@ def test_tensors_of_every_kind_come_back(tmp_path: Path) -> None:
 
 def test_an_image_that_many_samples_ask_about_is_stored_once(tmp_path: Path) -> None:
     (first, *_), (other, *_) = samples("one", 2), samples("two", 2, seed=5)
-    same = [Sample(id=str(n), prompt="cat ?", answer="yes no"[: 2 + n], images=first.images) for n in (0, 1)]
+    same = [
+        Sample(id=answer, prompt="cat ?", answer=answer, images=first.images) for answer in ("yes", "yes no")
+    ]
     encoded = [encoder().encode(sample) for sample in (other, *same, first)]
     image = encoded[0].extras["pixel_values"].nbytes
     alone = stored(tmp_path / "alone", encoded[:2])
