@@ -42,12 +42,14 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
     """Say what the numbers do not show."""
     notes = list(selection.notes)
     complete = len(selection.ranking) + len(selection.infeasible)
-    sure = any(finalist.estimates for finalist in record.finalists)
+    confirmed = sum(finalist.estimates is not None for finalist in record.finalists)
+    sure = findings.confirmed(selection) is not None or (selection.winner is None and confirmed > 0)
     if complete and not sure:
-        notes.append(
-            "Every score was measured on the search split, the data that also chose the recipe. "
-            "No number here was confirmed on data that the search never saw."
-        )
+        if confirmed == 0:
+            notes.append(
+                "Every score was measured on the search split, the data that also chose the recipe. "
+                "No number here was confirmed on data that the search never saw."
+            )
         notes.append(
             f"Each recipe was trained once, with seed {record.config.search.seed}: "
             "another seed gives another score."
@@ -63,6 +65,12 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
         notes.append(
             f"The best of {scores} noisy scores tends to be too high (the winner's curse): "
             "expect somewhat less when the recipe is trained again."
+        )
+    if confirmed > 1 and findings.confirmed(selection) is not None:
+        notes.append(
+            f"It was chosen among {confirmed} finalists by what they score on the confirm split, so these "
+            "values, too, are a little too high on average: far less so than those of the search split, which "
+            "chose among all candidates."
         )
     if (caveat := point_caveat(record)) and not sure:
         notes.append(caveat)

@@ -98,6 +98,17 @@ def test_with_finalists_the_others_are_finalists() -> None:
         text = verdict.paragraph(study, selection)
         assert text.endswith("No other finalist is within noise of it.") is told
         assert "No other candidate" not in text
+        notes = " ".join(verdict.caveats(study, selection))
+        assert ("chosen among 2 finalists by what they score on the confirm split" in notes) is told
+
+
+def test_what_no_finalist_confirmed_is_told_as_such() -> None:
+    """A finalist got to the confirm split, but the recipe that a later rule selects did not."""
+    study = replace(two(), finalists=(finalist("trial 1", GOOD, GOOD),), confirm_base=two().base)
+    notes = " ".join(verdict.caveats(study, found(study)))
+    assert "No number here was confirmed" not in notes, "another finalist's were"
+    assert "another seed gives another score" in notes
+    assert "winner's curse" in notes
 
 
 def test_a_recipe_that_improves_held_out_tasks() -> None:
