@@ -69,7 +69,7 @@ def caveats(record: StudyRecord, selection: Selection) -> tuple[str, ...]:
     if confirmed > 1 and findings.confirmed(selection) is not None:
         notes.append(
             f"It was chosen among {confirmed} finalists by what they score on the confirm split, so these "
-            "values, too, are a little too high on average: far less so than those of the search split, which "
+            "values, too, are a little too high on average: far less than those of the search split, which "
             "chose among all candidates."
         )
     if (caveat := point_caveat(record)) and not sure:
