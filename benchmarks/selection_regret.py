@@ -1,0 +1,456 @@
+"""How much a selection loses to chance: our rule and "take the best score" where the truth is known.
+
+Each replay draws a landscape, lets a search try recipes in it with the noise of seeds and of samples, and has
+several selections choose among what was tried. The regret of a choice is by how much its true score, the mean
+over seeds and all samples, falls short of the best true score among what was tried and the untouched model.
+
+    python -m benchmarks.selection_regret [replays of each landscape]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import Pool
+from typing import Any, Final
+
+import numpy as np
+from scipy.special import ndtri
+
+from benchmarks.machine import write_results
+from search.candidates import candidates
+from search.config import StudyConfig
+from search.estimation import estimate_finalists, estimate_runs
+from search.evidence import Evidence, Finalist, FinalistRun
+from search.finalist_choice import behind, entrant, finalists
+from search.objective import Objective, Score
+from search.racing import after_round, needed, runners
+from search.results import Rung, TrialResult, TrialState
+from search.selection import Selection, select
+from search.selection_config import SelectionConfig
+from spaces.recipe import Recipe
+from trainables.evaluation import Evaluation
+
+TRIALS: Final = 24
+SAMPLES: Final = 150
+"""Samples of each task in the search split, and in the confirm split unless told otherwise."""
+CONFIRM: Final = (SAMPLES, 600)
+"""Sizes of the confirm split."""
+TARGETS: Final = ("target",)
+HELD_OUT: Final = tuple(f"held_out_{number}" for number in range(6))
+TASKS: Final = (*TARGETS, *HELD_OUT)
+SUBSETS: Final = ("full", "llm", "sa_proj", "mlp", "gate_up", "sa_gate_up", "vision", "projector")
+AGREEMENT: Final = 0.7
+"""Share of what makes a sample hard that is the same for every model."""
+SEED_NOISE: Final = 2.5
+"""Standard deviation, in points, of a task's value over seeds."""
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Evaluations = Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What recipes are truly worth: each task's value as a function of subset and learning rate.
+
+    Attributes:
+        base: The untouched model's values, [tasks], in points.
+        peak: Decimal logarithm of each subset's best rate for the target.
+        width: Decades around it within which most is learnt.
+        gain: Points that each subset gains at most.
+        brittle: Decimal logarithm of the rate at which each subset begins to forget.
+        loss: Share of each held-out task that a rate ten times as large forgets, [subsets, tasks].
+    """
+
+    base: Array
+    peak: Array
+    width: Array
+    gain: Array
+    brittle: Array
+    loss: Array
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, *, gain: float) -> Landscape:
+        """Draw a landscape.
+
+        Args:
+            random: Where the draws come from.
+            gain: Points that a good subset gains at most, on average.
+        """
+        size = len(SUBSETS)
+        peak = random.uniform(-3.6, -2.6, size)
+        return cls(
+            base=np.r_[random.uniform(2, 30), random.uniform(60, 98, len(HELD_OUT))],
+            peak=peak,
+            width=random.uniform(0.4, 0.9, size),
+            gain=np.clip(random.normal(gain, gain / 4, size), 0, 65),
+            brittle=peak + random.uniform(-0.5, 0.5, size),
+            loss=random.beta(1.2, 4, (size, len(HELD_OUT))),
+        )
+
+    def values(self, subset: int, rate: float) -> Array:
+        """Return the true value of every task after a recipe, [tasks], in points."""
+        place = np.log10(rate)
+        gain = self.gain[subset] * np.exp(-0.5 * ((place - self.peak[subset]) / self.width[subset]) ** 2)
+        over = np.maximum(0.0, place - self.brittle[subset])
+        kept = (1 - self.loss[subset]) ** over
+        # Beyond what it can stand a model unlearns the target, too.
+        return np.r_[min(self.base[0] + gain, 98.0), self.base[1:] * kept]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split's samples: how hard each one is for every model, [tasks, samples], standard normal."""
+
+    hardness: Array
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, samples: int = SAMPLES) -> Split:
+        """Draw a split of so many samples a task."""
+        return cls(random.standard_normal((len(TASKS), samples)))
+
+    def evaluations(self, values: Array, random: np.random.Generator) -> dict[str, Evaluation]:
+        """Evaluate a model that is right on a share of all samples, `values` [tasks] in points."""
+        own = random.standard_normal(self.hardness.shape)
+        felt = np.sqrt(AGREEMENT) * self.hardness + np.sqrt(1 - AGREEMENT) * own
+        right = felt < ndtri(np.clip(values, 0.1, 99.9) / 100)[:, None]
+        return {
+            task: Evaluation(task=task, scores=tuple(map(float, 100.0 * row)))
+            for task, row in zip(TASKS, right, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search left, and what is true.
+
+    Attributes:
+        config: The study.
+        objective: What it maximises, with the base's values on the search split.
+        base: The base on the search split.
+        trials: The trials.
+        evaluations: Key of a trial -> its evaluations.
+        truth: Key of a trial -> its true values, [tasks].
+        base_truth: The base's.
+        split: The search split.
+        confirm: Samples of each task -> a confirm split of that size, and the base on it.
+        seed: Seed of what is trained again.
+    """
+
+    config: StudyConfig
+    objective: Objective
+    base: Evaluations
+    trials: tuple[TrialResult, ...]
+    evaluations: Mapping[str, Evaluations]
+    truth: Mapping[str, Array]
+    base_truth: Array
+    split: Split
+    confirm: Mapping[int, tuple[Split, Evaluations]]
+    seed: int
+
+    def true_score(self, key: str | None) -> Score:
+        """Return what a trial is truly worth; None is the base."""
+        objective = objective_on(dict(zip(TASKS, self.base_truth, strict=True)))
+        values = self.base_truth if key is None else self.truth[key]
+        return objective.score(dict(zip(TASKS, map(float, values), strict=True)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a selection says.
+
+    Attributes:
+        key: Key of the trial; None keeps the base.
+        told: The score that the user is told.
+        low: Lower end of its interval, or NaN.
+        high: Upper end.
+        runs: Trainings beyond the search.
+    """
+
+    key: str | None
+    told: float
+    low: float = float("nan")
+    high: float = float("nan")
+    runs: int = 0
+
+
+def objective_on(base: Mapping[str, float]) -> Objective:
+    """Return the objective beside a base's values."""
+    return Objective(base=base, targets=TARGETS, held_out=HELD_OUT)
+
+
+def study(seed: int) -> StudyConfig:
+    """Return the study's configuration, with the defaults of its rule and of its finalists."""
+    return StudyConfig.model_validate(
+        {
+            "name": "replay",
+            "model": {"path": "tiny-llava"},
+            "targets": list(TARGETS),
+            "held_out": list(HELD_OUT),
+            "space": {"subsets": list(SUBSETS), "learning_rate": [1e-4, 1e-2]},
+            "training": {"steps": 100, "batch_size": 32},
+            "search": {"trials": TRIALS, "seed": seed},
+            "finalists": {},
+        }
+    )
+
+
+def searched(seed: int, gain: float) -> Searched:
+    """Run one search in a landscape of its own."""
+    random = np.random.default_rng(seed)
+    landscape = Landscape.draw(random, gain=gain)
+    split, *confirm_splits = (Split.draw(random, samples) for samples in (SAMPLES, *CONFIRM))
+    base, *confirm_bases = (each.evaluations(landscape.base, random) for each in (split, *confirm_splits))
+    objective = objective_on({task: evaluation.value for task, evaluation in base.items()})
+    trials, evaluations, truth = [], {}, {}
+    for number in range(TRIALS):
+        subset, rate = number % len(SUBSETS), float(10 ** random.uniform(-4, -2))
+        values = landscape.values(subset, rate)
+        found = split.evaluations(trained(values, random), random)
+        trials.append(_trial(number, SUBSETS[subset], rate, objective, found))
+        key = f"trial {number}"
+        evaluations[key], truth[key] = found, values
+
+    return Searched(
+        config=study(seed),
+        objective=objective,
+        base=base,
+        trials=tuple(trials),
+        evaluations=evaluations,
+        truth=truth,
+        base_truth=landscape.base,
+        split=split,
+        confirm=dict(zip(CONFIRM, zip(confirm_splits, confirm_bases, strict=True), strict=True)),
+        seed=seed,
+    )
+
+
+def trained(values: Array, random: np.random.Generator) -> Array:
+    """Return the values of one training of a recipe: a seed moves each task a little."""
+    return np.asarray(values + random.normal(0, SEED_NOISE, len(TASKS)))
+
+
+def _trial(number: int, subset: str, rate: float, objective: Objective, found: Evaluations) -> TrialResult:
+    values = {task: evaluation.value for task, evaluation in found.items()}
+    score = objective.score(values)
+    size = float(SUBSETS.index(subset))
+    metrics = {**score.to_metrics(), "cost/trainable_parameters": 1e6 * (len(SUBSETS) - size)}
+    rung = Rung(step=100, progress=1.0, score=score, values=values, metrics=metrics)
+    recipe = Recipe(subset=subset, learning_rate=rate, steps=100, batch_size=32)
+    return TrialResult(
+        trial_id=f"t{number}", number=number, recipe=recipe, state=TrialState.COMPLETE, rungs=(rung,)
+    )
+
+
+def best_score(found: Searched) -> Chosen:
+    """Take the trial with the highest score, if that is above 0."""
+    best = max(found.trials, key=lambda trial: trial.last.score.score)
+    told = best.last.score.score
+    return Chosen(f"trial {best.number}", told) if told > 0 else Chosen(None, 0.0)
+
+
+def by_rule(found: Searched, evidence: Evidence, **changes: Any) -> Chosen:
+    """Take what our rule selects from the search split alone.
+
+    Args:
+        found: The search.
+        evidence: What its trials are worth.
+        changes: Settings of `selection` that are not the defaults.
+    """
+    rule = found.config.selection.model_copy(update=changes)
+    return _chosen(select(found.trials, found.objective, rule=rule, evidence=evidence), evidence)
+
+
+def confirmed(
+    found: Searched, evidence: Evidence, seeds: int = 3, samples: int = SAMPLES, **changes: Any
+) -> Chosen:
+    """Train finalists again as a study does, and take what our rule selects from the confirm split.
+
+    Args:
+        found: The search.
+        evidence: What its trials are worth.
+        seeds: New seeds that each finalist is trained on.
+        samples: Samples of each task in the confirm split.
+        changes: Settings of `selection` that are not the defaults.
+    """
+    split, base = found.confirm[samples]
+    objective = objective_on({task: each.value for task, each in base.items()})
+    finals = race(found, evidence, seeds, split, objective)
+    config = found.config.model_copy(update={"selection": found.config.selection.model_copy(update=changes)})
+    confirmation = estimate_finalists(finals, base, objective, config)
+    selection = select(
+        found.trials,
+        found.objective,
+        rule=config.selection,
+        evidence=evidence,
+        finalists=finals,
+        confirmation=confirmation,
+    )
+    return _chosen(selection, confirmation, runs=sum(len(each.runs) for each in finals))
+
+
+def race(
+    found: Searched, evidence: Evidence, seeds: int, confirm: Split, objective: Objective
+) -> tuple[Finalist, ...]:
+    """Choose finalists and train them again, seed after seed, as `search.finalist_search` does.
+
+    Args:
+        found: The search.
+        evidence: What its trials are worth.
+        seeds: New seeds.
+        confirm: The confirm split.
+        objective: What is maximised, with the base's values on that split.
+    """
+    config, rule = found.config.finalists, found.config.selection
+    assert config is not None
+    ranked = sorted(candidates(found.trials, ()), key=lambda each: -each.rung.score.score)
+    chosen = finalists(ranked, found.objective, evidence, rule, config.most)
+    runs: dict[str, list[tuple[Evaluations, Evaluations]]] = {each.key: [] for each in chosen}
+    # Each selection that trains again draws its new seeds from the same stream.
+    random = np.random.default_rng([found.seed, 1])
+    standing, left, out = tuple(entrant(each) for each in chosen), found.config.finalist_steps, set()
+    for round_number in range(seeds):
+        running = runners(standing, rounds=seeds - round_number, left=left)
+        left -= sum(needed(running).values())
+        for each in running:
+            model = trained(found.truth[each.key], random)
+            on_search, on_confirm = (split.evaluations(model, random) for split in (found.split, confirm))
+            runs[each.key].append((on_search, on_confirm))
+        # No bound is set on forgetting, so all keep it.
+        means = {each.key: (True, _mean_score(found, runs[each.key])) for each in running}
+        again = estimate_runs(
+            {each.key: [on_search for on_search, _ in runs[each.key]] for each in running},
+            found.base,
+            found.objective,
+            found.config,
+        )
+        standing, dropped = after_round(running, means, partial(_behind, again, rule))
+        out |= {each.key for each in dropped}
+    return tuple(
+        Finalist(
+            candidate=each.key,
+            runs=tuple(
+                _run(seed, run, found.objective, objective if each.key not in out else None)
+                for seed, run in enumerate(runs[each.key])
+            ),
+            dropped=each.key in out,
+        )
+        for each in chosen
+        if runs[each.key]
+    )
+
+
+def _behind(evidence: Evidence, rule: SelectionConfig, one: str, other: str) -> bool:
+    return behind(evidence, one, other, rule)
+
+
+def _mean_score(found: Searched, runs: Sequence[tuple[Evaluations, Evaluations]]) -> float:
+    return float(np.mean([_score(found.objective, on_search).score for on_search, _ in runs]))
+
+
+def _score(objective: Objective, evaluations: Evaluations) -> Score:
+    return objective.score({task: each.value for task, each in evaluations.items()})
+
+
+def _run(
+    seed: int, run: tuple[Evaluations, Evaluations], search: Objective, confirm: Objective | None
+) -> FinalistRun:
+    on_search, on_confirm = run
+    score = _score(search, on_search)
+    rung = Rung(step=100, progress=1.0, score=score, values={}, metrics=score.to_metrics())
+    return FinalistRun(
+        seed=seed,
+        rung=rung,
+        confirm={} if confirm is None else on_confirm,
+        confirmed=None if confirm is None else _score(confirm, on_confirm),
+        folder="",
+    )
+
+
+def _chosen(selection: Selection, evidence: Evidence, runs: int = 0) -> Chosen:
+    if selection.key is None:
+        return Chosen(None, 0.0, runs=runs)
+    told = evidence.estimates[selection.key].score
+    return Chosen(selection.key, told.value, told.low, told.high, runs)
+
+
+SELECTIONS: Final[Mapping[str, Callable[[Searched, Evidence], Chosen]]] = {
+    "best score": lambda found, evidence: best_score(found),
+    "rule, search split": by_rule,
+    "rule, search split, no tie-breaks": partial(by_rule, ties=()),
+    "rule, finalists on confirm split": confirmed,
+    "finalists on confirm split, no tie-breaks": partial(confirmed, ties=()),
+    "rule, finalists on 2 seeds": partial(confirmed, seeds=2),
+    "rule, finalists, confidence 0.9": partial(confirmed, confidence=0.9),
+    "rule, finalists, 600 confirm samples": partial(confirmed, samples=600),
+}
+SCENARIOS: Final[Mapping[str, float]] = {"much to gain": 40.0, "little to gain": 8.0, "nothing to gain": 0.0}
+"""Points that a good subset gains at most, on average."""
+
+
+def replay(scenario: str, seed: int) -> dict[str, dict[str, float]]:
+    """Return selection -> what its choice in one landscape is worth."""
+    found = searched(seed, SCENARIOS[scenario])
+    alone = {key: [each] for key, each in found.evaluations.items()}
+    evidence = estimate_runs(alone, found.base, found.objective, found.config)
+    best = max(found.true_score(key).score for key in (None, *found.truth))
+    rows = {}
+    for name, choose in SELECTIONS.items():
+        chosen = choose(found, evidence)
+        true = found.true_score(chosen.key)
+        rows[name] = {
+            "regret": best - true.score,
+            "forgetting": true.held_out_forgetting,
+            "true_score": true.score,
+            "optimism": chosen.told - true.score,
+            "harmful": float(true.score < 0),
+            "kept_base": float(chosen.key is None),
+            "covered": float(chosen.low <= true.score <= chosen.high) if np.isfinite(chosen.low) else np.nan,
+            "runs": float(chosen.runs),
+        }
+    return rows
+
+
+def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what a selection came to over all replays; regret and optimism in points."""
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    regret = columns["regret"]
+    told = columns["covered"][np.isfinite(columns["covered"])]
+    chosen = columns["kept_base"] == 0
+    return {
+        "regret": round(float(regret.mean()), 3),
+        "regret_stderr": round(float(regret.std(ddof=1) / np.sqrt(len(regret))), 3),
+        "regret_95th_percentile": round(float(np.quantile(regret, 0.95)), 3),
+        "true_score": round(float(columns["true_score"].mean()), 3),
+        "true_forgetting": round(float(columns["forgetting"].mean()), 3),
+        "optimism_where_chosen": round(float(columns["optimism"][chosen].mean()), 3) if chosen.any() else 0.0,
+        "harmful_share": round(float(columns["harmful"].mean()), 4),
+        "kept_base_share": round(float(columns["kept_base"].mean()), 4),
+        **({"interval_covers_share": round(float(told.mean()), 4)} if len(told) else {}),
+        "further_trainings": round(float(columns["runs"].mean()), 2),
+    }
+
+
+def main(replays: int) -> None:
+    """Replay every scenario and write the figures."""
+    figures: dict[str, Any] = {
+        "replays": replays,
+        "trials": TRIALS,
+        "samples_per_task": SAMPLES,
+        "held_out_tasks": len(HELD_OUT),
+        "seed_noise_points": SEED_NOISE,
+        "agreement": AGREEMENT,
+    }
+    with Pool() as pool:
+        for scenario in SCENARIOS:
+            rows = pool.map(partial(replay, scenario), range(replays), chunksize=8)
+            figures[scenario] = {name: summary([row[name] for row in rows]) for name in SELECTIONS}
+            for name, figure in figures[scenario].items():
+                print(f"{scenario:16} {name:42} {figure}", flush=True)
+    print(write_results("selection_regret", figures))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
