@@ -15,6 +15,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 # One thread a process: tests, Ray workers and torch would otherwise compete for the same cores.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+# Two processes: one for what starts Ray, the other for unit tests, until either has only those left.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,10 +36,10 @@ venv: $(MADE) ## make the empty virtual environment .venv/
 dev: $(DEV_READY) ## install into .venv/ with everything that development needs
 
 test: $(DEV_READY) ## run the tests, without those marked slow or gpu
-	@$(PYTEST)
+	@$(PYTEST) $(SIDE_BY_SIDE)
 
 test-all: $(DEV_READY) ## run every test, the slow ones too, and those for a GPU where there is one
-	@$(PYTEST) -m ""
+	@$(PYTEST) $(SIDE_BY_SIDE) -m ""
 
 lint: $(DEV_READY) ## check style, format and types
 	$(BIN)/ruff check .

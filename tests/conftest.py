@@ -15,7 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
+# What starts Ray, servers or browsers, each of which takes all cores at times.
+_ONE_AT_A_TIME = ("integration", "e2e")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep in one process what must not run side by side; skip what needs a GPU where there is none."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in _ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group("one at a time"))
+    _skip_without_gpu(items)
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none; torch is imported only if such a test was collected."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
