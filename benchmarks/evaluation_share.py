@@ -13,11 +13,11 @@ import torch
 from rich.console import Console
 
 from benchmarks.machine import write_results
-from search.inputs import load_data
-from search.study_file import load_study
+from search.data.inputs import load_data
+from search.settings.study_file import load_study
 from spaces.recipe import Recipe
-from trainables.jobs import TrainJob, WorkerSetup
-from trainables.workbench import Workbench
+from trainables.workers.jobs import TrainJob, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 STUDY = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 SUBSETS = ("full", "gate_up", "projector")

@@ -5,9 +5,9 @@ a worker: the base is saved and comes back, trained parameters have fp32 masters
 micro-batches of one sample. A case that runs out of memory is a result: it does not fit. Since the larger
 subsets need more than a GPU at full depth, they are measured on fewer of the same layers, too.
 
-Reported are torch's peak memory beside the plan's estimate (`trainables/memory.py`), tokens per second of the
-steps after the first two, model FLOPs utilisation (docs/training.md) and, where activations are computed
-again, the utilisation with that counted. Figures are written only where they were measured on a GPU.
+Reported are torch's peak memory beside the plan's estimate (`trainables/cost/memory.py`), tokens per second
+of the steps after the first two, model FLOPs utilisation (docs/training.md) and, where activations are
+computed again, the utilisation with that counted. Figures are written only where they were measured on a GPU.
 
     python -m benchmarks.gpu_training            # on a GPU with 80 GB: some minutes
     python -m benchmarks.gpu_training --small    # a tiny model on the CPU, to see that it runs
@@ -32,14 +32,14 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from benchmarks.devices import peak_flops
 from benchmarks.machine import write_results
 from spaces.recipe import Recipe
-from trainables.batches import DataOrder
 from trainables.collate import EncodedSample
-from trainables.flops import TrainingFlops, flops_of_steps
+from trainables.cost.flops import TrainingFlops, flops_of_steps
+from trainables.cost.memory import Estimator, Load, MemoryEstimate
+from trainables.cost.sample_shape import SampleShape
 from trainables.loop import Progress, fine_tune
 from trainables.manifest import build_manifest
-from trainables.memory import Estimator, Load, MemoryEstimate
-from trainables.restore import borrowed
-from trainables.sample_shape import SampleShape
+from trainables.training.batches import DataOrder
+from trainables.weights.restore import borrowed
 
 # Of a text model, `full` is `llm`.
 SUBSETS = ("sa_proj", "gate_up", "mlp", "llm")

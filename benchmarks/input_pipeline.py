@@ -31,20 +31,20 @@ from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaForConditional
 
 from benchmarks.machine import spread, write_results
 from spaces.recipe import Recipe
-from trainables.batches import DataOrder
 from trainables.collate import Encoder, collate, pad_token_id
-from trainables.encoded_set import EncodedSet, SetIndex
-from trainables.encoded_writer import encode_part
+from trainables.data.encoded_set import EncodedSet, SetIndex
+from trainables.data.encoded_writer import encode_part
+from trainables.data.samples import Sample
 from trainables.evaluate import evaluate_task
-from trainables.jobs import WorkerSetup
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.metrics import EXACT_MATCH
-from trainables.restore import borrowed
-from trainables.samples import Sample
 from trainables.tiny import load_split
 from trainables.tiny.build import build_model, build_processor
-from trainables.workbench import Workbench
+from trainables.training.batches import DataOrder
+from trainables.weights.restore import borrowed
+from trainables.workers.jobs import WorkerSetup
+from trainables.workers.workbench import Workbench
 
 BATCH = 32
 _ASKED = 50  # photos that all questions of the memory's measurement are about

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 from scipy.stats import norm
 
-from search.bootstrap import Bootstrap
+from search.decision.bootstrap import Bootstrap
 from search.objective import Objective
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 Row = Sequence[float]
 Pair = tuple[Any, Any]

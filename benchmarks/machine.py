@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from search.versions import versions
+from search.records.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -30,11 +30,11 @@ from ray.tune.schedulers import TrialScheduler
 from rich.progress import track
 
 from benchmarks.machine import write_results
-from search.aims import AimName
-from search.pareto import fronts
 from search.sampler import RecipeSampler
+from search.sampling.aims import AimName
+from search.sampling.pareto import fronts
 from search.scheduler import make_scheduler
-from search.search_config import PruningConfig, SamplerName, SearchConfig, startup_trials
+from search.settings.search_config import PruningConfig, SamplerName, SearchConfig, startup_trials
 from spaces.space import Bounds, RecipeSpace
 
 Point = tuple[float, float, float]  # gain, forgetting, cost

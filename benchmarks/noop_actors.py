@@ -11,15 +11,15 @@ import ray
 from ray import tune
 
 from benchmarks.noop_study import COSTS, MANIFEST, NoopStudy, evaluations
-from search.mlflow_store import prepare_store
 from search.objective import score_metrics
-from search.placement import DRIVER_RESOURCE
+from search.planning.placement import DRIVER_RESOURCE
 from search.scheduler import make_scheduler
+from search.stores.mlflow_store import prepare_store
 from search.tracking import StudyTracker
-from trainables.execution import Execution, GroupShape
-from trainables.jobs import Job, Report, TrainJob
 from trainables.pool import Lease
 from trainables.trainable import RecipeTrainable, TrialContext
+from trainables.workers.execution import Execution, GroupShape
+from trainables.workers.jobs import Job, Report, TrainJob
 
 
 class NoopGroup:

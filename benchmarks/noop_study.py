@@ -17,18 +17,18 @@ from ray.tune.search import ConcurrencyLimiter, SearchGenerator
 from rich.console import Console
 
 from benchmarks.simulated_tune import SimulatedActors, drive
-from search.background import BackgroundWriter
 from search.config import StudyConfig
 from search.objective import Objective, score_metrics
-from search.optuna_store import open_storage
-from search.progress import StudyProgress
-from search.recorder import TrialRecorder
+from search.phases.progress import StudyProgress
+from search.phases.recorder import TrialRecorder
 from search.results import TrialResult
 from search.sampler import RecipeSampler
 from search.scheduler import make_scheduler
+from search.stores.background import BackgroundWriter
+from search.stores.optuna_store import open_storage
 from search.tracking import StudyTracker
 from trainables.checkpoint import MANIFEST_FILE
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 TARGETS = ("counting", "clock")
 HELD_OUT = ("colour", "shape", "digits", "letters")

@@ -13,10 +13,10 @@ from typing import Any
 
 import requests
 
+from search.records.study_record import StudyRecord
 from search.report import render_report
 from search.results import TrialResult, TrialState
 from search.selection import select
-from search.study_record import StudyRecord
 from tests import made_study
 from tests.mlflow_server import mlflow_server
 

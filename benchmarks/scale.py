@@ -28,10 +28,10 @@ from benchmarks.machine import RESULTS, machine, write_results
 from benchmarks.noop_actors import run_real
 from benchmarks.noop_study import COSTS, MANIFEST, NoopStudy, evaluations, objective, study_config
 from benchmarks.pages import pages_of_a_server, report
-from search.mlflow_store import prepare_store
 from search.objective import score_metrics
-from search.optuna_store import prepare_storage
 from search.results import Rung, TrialResult, TrialState
+from search.stores.mlflow_store import prepare_store
+from search.stores.optuna_store import prepare_storage
 from search.tracking import StudyTracker
 from spaces.recipe import Recipe
 from tests.postgres_server import postgres_binaries, postgres_server

@@ -20,18 +20,18 @@ import numpy as np
 from scipy.special import ndtri
 
 from benchmarks.machine import write_results
-from search.candidates import candidates
 from search.config import StudyConfig
-from search.estimation import estimate_finalists, estimate_runs
-from search.evidence import Evidence, Finalist, FinalistRun
-from search.finalist_choice import behind, entrant, finalists
+from search.decision.candidates import candidates
+from search.decision.estimation import estimate_finalists, estimate_runs
+from search.decision.evidence import Evidence, Finalist, FinalistRun
+from search.finalists.choice import behind, entrant, finalists
+from search.finalists.racing import after_round, needed, runners
 from search.objective import Objective, Score
-from search.racing import after_round, needed, runners
 from search.results import Rung, TrialResult, TrialState
 from search.selection import Selection, select
-from search.selection_config import SelectionConfig
+from search.settings.selection_config import SelectionConfig
 from spaces.recipe import Recipe
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 TRIALS: Final = 24
 SAMPLES: Final = 150
@@ -294,7 +294,7 @@ def confirmed(
 def race(
     found: Searched, evidence: Evidence, seeds: int, confirm: Split, objective: Objective
 ) -> tuple[Finalist, ...]:
-    """Choose finalists and train them again, seed after seed, as `search.finalist_search` does.
+    """Choose finalists and train them again, seed after seed, as `search.finalists.finalist_search` does.
 
     Args:
         found: The search.

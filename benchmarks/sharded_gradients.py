@@ -2,7 +2,8 @@
 
 Three sides, in one run and alternating, over gloo on the CPU:
 
-- fsdp2: `trainables.parallel.shard_model`, as a study's workers use it: each parameter is sharded by itself;
+- fsdp2: `trainables.training.parallel.shard_model`, as a study's workers use it: each parameter is sharded by
+  itself;
 - fsdp1: `FullyShardedDataParallel(use_orig_params=True)` around the same modules: a module's parameters are
   flattened into one, and a part of one tensor can't be frozen, so the gradient is that of the whole module;
 - ddp: a whole model in each process.
@@ -42,9 +43,9 @@ from benchmarks.allocations import ReducedBytes, local_bytes, peak_during
 from benchmarks.machine import write_results
 from tests.worlds import in_world
 from trainables.manifest import TrainableManifest, build_manifest
-from trainables.optimizer import MasterAdamW
-from trainables.parallel import Share, layers_of, shard_model, training_forward
-from trainables.slices import live_tensors
+from trainables.training.optimizer import MasterAdamW
+from trainables.training.parallel import Share, layers_of, shard_model, training_forward
+from trainables.weights.slices import live_tensors
 
 SUBSETS = ("sa_proj", "gate_up", "mlp", "llm", "full")
 SIDES = ("fsdp2", "fsdp1", "ddp")

@@ -30,16 +30,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import spread, write_results
-from search.cluster import connected
-from search.devices import DRIVER_RESOURCE
+from search.clusters.cluster import connected
+from search.clusters.devices import DRIVER_RESOURCE
 from spaces.recipe import Recipe
-from trainables.execution import Execution, GroupShape
-from trainables.jobs import TaskData, TrainJob, WorkerSetup
+from trainables.data.tasks import EmbeddedTask
 from trainables.metrics import EXACT_MATCH
 from trainables.pool import ON_HEAD, WorkerPool
-from trainables.tasks import EmbeddedTask
 from trainables.trainable import RecipeTrainable, TrialContext
-from trainables.workbench import Workbench
+from trainables.workers.execution import Execution, GroupShape
+from trainables.workers.jobs import TaskData, TrainJob, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 STEPS = 4
 SUBSETS = ("sa_proj", "gate_up", "mlp", "llm")

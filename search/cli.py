@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from search.commands import apply, doctor, evaluate, export, plan, report, run, select, ui
 from search.commands.arguments import FAILED, WRONG_INPUT
-from search.user_input import InputError
+from search.settings.user_input import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

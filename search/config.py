@@ -7,19 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from search.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
-from search.points_config import PointsConfig
-from search.search_config import SearchConfig, check_search, startup_trials
-from search.selection_config import FinalistsConfig, SelectionConfig
-from search.space_config import LoraConfig, SpaceConfig, check_space
-from search.task_config import DataConfig, TaskConfig
-from search.task_resolution import resolve
+from search.settings.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
+from search.settings.points_config import PointsConfig
+from search.settings.search_config import SearchConfig, check_search, startup_trials
+from search.settings.selection_config import FinalistsConfig, SelectionConfig
+from search.settings.space_config import LoraConfig, SpaceConfig, check_space
+from search.settings.task_config import DataConfig, TaskConfig
+from search.settings.task_resolution import resolve
 from spaces.own_roles import own_role_map
 from spaces.presets import POINT_PRESETS, preset_params
 from spaces.recipe import Schedule
 from spaces.role_map import RoleMap
 from spaces.space import Bounds, RecipeSpace
-from trainables.tasks import Task
+from trainables.data.tasks import Task
 
 
 def _whole_above_one(gpus: float) -> float:

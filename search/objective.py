@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

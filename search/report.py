@@ -12,14 +12,17 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from search import findings, plot_theme, verdict
-from search.data_findings import bad_rows, leak_rows
-from search.example_findings import example_rows
-from search.importance import too_few
-from search.metric_findings import metric_notes
-from search.plot_marks import Plot
-from search.plots import study_plots
-from search.point_findings import point_rows
+from search.findings import study_findings as findings
+from search.findings import verdict
+from search.findings.data_findings import bad_rows, leak_rows
+from search.findings.example_findings import example_rows
+from search.findings.metric_findings import metric_notes
+from search.findings.point_findings import point_rows
+from search.plots import plot_theme
+from search.plots.importance import too_few
+from search.plots.plot_marks import Plot
+from search.plots.study_plots import study_plots
+from search.records.study_record import StudyRecord
 from search.report_sections import again
 from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
@@ -30,7 +33,6 @@ from search.report_sections.subsets import subset_rows
 from search.report_sections.tasks import task_rows, tasks_title
 from search.report_sections.totals import failure_rows, total_rows
 from search.selection import Selection
-from search.study_record import StudyRecord
 
 _RANKED: Final = 50  # rows that the page opens with; the others are folded away
 _PAGE: Final = Path(__file__).with_name("report_page")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from search.plots import study_plots
+from search.plots.study_plots import study_plots
+from search.records.study_folder import StudyFolder
+from search.records.study_record import StudyRecord
 from search.report import render_report
 from search.selection import Selection
-from search.study_folder import StudyFolder
-from search.study_record import StudyRecord
 from trainables.files import write_atomically
 
 

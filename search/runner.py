@@ -10,33 +10,33 @@ from typing import Final
 
 from rich.console import Console
 
-from search.base import base_lines
-from search.costs import study_costs, study_metrics
-from search.data_findings import bad_csv, data_tags
-from search.evidence import MEASURES
-from search.finalist_search import with_finalists
-from search.handover import write_results
-from search.placement import Placement
-from search.point_search import with_points
-from search.prediction_jobs import with_predictions
-from search.preparation import Prepared
-from search.registry import champion, registered_name
+from search.clusters.warm_cluster import open_pool, placed, started
+from search.decision.evidence import MEASURES
+from search.finalists.finalist_search import with_finalists
+from search.findings.costs import study_costs, study_metrics
+from search.findings.data_findings import bad_csv, data_tags
+from search.handover.registry import champion, registered_name
+from search.handover.study_files import write_results
+from search.phases.base import base_lines
+from search.phases.point_search import with_points
+from search.phases.prediction_jobs import with_predictions
+from search.phases.selecting import with_selection
+from search.phases.study_failed import StudyFailed
+from search.phases.study_run import StudyRun
+from search.phases.tuning import with_trials
+from search.planning.placement import Placement
+from search.planning.preparation import Prepared
+from search.records.retention import with_kept_weights
+from search.records.stored_study import objective_of, read_retraining, write_base, write_facts
+from search.records.study_folder import StudyFolder, make_anew
+from search.records.study_record import StudyRecord
+from search.records.versions import versions
 from search.report_files import write_report
 from search.results import TrialState
-from search.retention import with_kept_weights
-from search.selecting import with_selection
 from search.selection import Selection
-from search.stored_study import objective_of, read_retraining, write_base, write_facts
-from search.study_failed import StudyFailed
-from search.study_file import dump_study
-from search.study_folder import StudyFolder, make_anew
-from search.study_note import verdict_tags
-from search.study_record import StudyRecord
-from search.study_run import StudyRun
+from search.settings.study_file import dump_study
+from search.stores.study_note import verdict_tags
 from search.tracking import StudyTracker
-from search.tuning import with_trials
-from search.versions import versions
-from search.warm_cluster import open_pool, placed, started
 from trainables.files import write_atomically
 
 _REGISTERING_SECONDS: Final = 600.0

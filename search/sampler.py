@@ -13,9 +13,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from search.aims import AimName, aims_of
-from search.optuna_samplers import optuna_sampler
-from search.search_config import SamplerName
+from search.sampling.aims import AimName, aims_of
+from search.sampling.optuna_samplers import optuna_sampler
+from search.settings.search_config import SamplerName
 from spaces.space import RecipeSpace
 
 _PRESET = "preset"
@@ -34,7 +34,7 @@ class RecipeSampler(OptunaSearch):
         space: The recipes to choose from.
         presets: Preset name -> parameter values, tried first; they count as start-up trials.
         violation: Held-out forgetting in points -> how far it exceeds its bound; at most 0 is feasible.
-        storage: Where the Optuna study lies; see `search.optuna_store`.
+        storage: Where the Optuna study lies; see `search.stores.optuna_store`.
         study_name: Name of the Optuna study; one that is there already goes on.
         seed: Seed of the sampler.
         startup_trials: Fewest trials, presets included, before the sampler takes over from chance; of NSGA a

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from search.aims import AimName, aims_of
-from search.pareto_halving import ParetoHalving
-from search.search_config import PruningConfig
+from search.sampling.aims import AimName, aims_of
+from search.sampling.pareto_halving import ParetoHalving
+from search.settings.search_config import PruningConfig
 
 
 def make_scheduler(

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from search import reasons
-from search.candidates import Candidate, candidates
-from search.choices import Choice, offered_choices
-from search.contenders import confirmed, contenders
-from search.evidence import NO_EVIDENCE, Estimates, Evidence, Finalist, FinalistRun
+from search.decision import reasons
+from search.decision.candidates import Candidate, candidates
+from search.decision.choices import Choice, offered_choices
+from search.decision.contenders import confirmed, contenders
+from search.decision.evidence import NO_EVIDENCE, Estimates, Evidence, Finalist, FinalistRun
+from search.decision.rule import Contender, Ruling, level, rule_on, worst_case
 from search.objective import Objective
 from search.results import PointResult, Rung, TrialResult
-from search.rule import Contender, Ruling, level, rule_on, worst_case
-from search.selection_config import SelectionConfig
+from search.settings.selection_config import SelectionConfig
 from spaces.points import Identity, Point
 
 _RULE: Final = SelectionConfig()
@@ -32,7 +32,7 @@ class Selection:
         points: The points that were measured and are feasible, best score first.
         reason: Why, in one plain sentence.
         estimates: Key of a candidate -> what it is worth on the search split, with intervals; only where its
-            per-sample scores are known. See `search.candidates` for the keys.
+            per-sample scores are known. See `search.decision.candidates` for the keys.
         tied: Keys of the candidates whose difference to the best, or to the choice taken, lies within
             noise, itself among them.
         finalist: What was trained again of the winner; None where nothing was.
@@ -96,7 +96,7 @@ def select(
     choice: str | None = None,
     other_bound: bool = False,
 ) -> Selection:
-    """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.rule`.
+    """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.decision.rule`.
 
     The rule chooses among the finalists, by what the confirm split says. Where all of them break the bound
     there the base is kept, unless another bound was set than they were taken by, which they break on the
@@ -110,7 +110,7 @@ def select(
         evidence: What the candidates are worth on the search split; without it values count as they are.
         finalists: What was trained again.
         confirmation: What these are worth on the confirm split.
-        choice: Name of the choice to take instead; see `search.choices`.
+        choice: Name of the choice to take instead; see `search.decision.choices`.
         other_bound: Whether the bound on forgetting is another one than the finalists were taken by.
 
     Raises:

@@ -40,7 +40,7 @@ def main(words: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         import search.cli
         from search.commands.arguments import WRONG_INPUT
-        from search.user_input import InputError
+        from search.settings.user_input import InputError
     except ModuleNotFoundError as error:
         print(
             f"error: recipe-search is not installed here, for {sys.executable}: {error}; "
@@ -85,7 +85,7 @@ def command_line(arguments: Sequence[str], environment: Mapping[str, str]) -> li
     Raises:
         InputError: There is no such study file here, or the study is wrong.
     """
-    from search.passwords import shown
+    from search.stores.passwords import shown
 
     named = arguments and arguments[0] in (*WITH_STUDY, *WITHOUT_STUDY)
     command, *rest = arguments if named else ("run", *arguments)
@@ -107,7 +107,7 @@ def find_study(name: str, environment: Mapping[str, str]) -> Path:
         InputError: It is in none of them.
     """
     import search
-    from search.study_file import InputError
+    from search.settings.study_file import InputError
 
     folders = [Path.cwd(), Path(search.__file__).parents[1]]
     if environment.get(SHARED):
@@ -131,7 +131,7 @@ def cluster_defaults(study: Path, overrides: Sequence[str], environment: Mapping
     Raises:
         InputError: The study or an override is wrong.
     """
-    from search.study_file import load_study
+    from search.settings.study_file import load_study
 
     config = load_study(study, overrides)
     found = []

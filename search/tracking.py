@@ -16,20 +16,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from search.background import BackgroundWriter
-from search.candidates import Candidate
 from search.config import StudyConfig
-from search.costs import with_co2
-from search.evidence import FinalistRun
-from search.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
-from search.nested_runs import NestedRun, finalist_run, point_run, trial_run
+from search.decision.candidates import Candidate
+from search.decision.evidence import FinalistRun
+from search.findings.costs import with_co2
+from search.handover.registry import Champion, register
 from search.objective import Objective, score_metrics
-from search.passwords import shown
-from search.registry import Champion, register
 from search.results import PointResult, TrialResult, TrialState
-from search.study_file import dump_study, plain_values
+from search.settings.study_file import dump_study, plain_values
+from search.stores.background import BackgroundWriter
+from search.stores.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
+from search.stores.nested_runs import NestedRun, finalist_run, point_run, trial_run
+from search.stores.passwords import shown
 from spaces.recipe import Recipe
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 __all__ = ["STATUS", "StudyTracker", "prepare_store"]
 

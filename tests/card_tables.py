@@ -12,8 +12,8 @@ from typing import Final
 
 import yaml
 
-from search.task_config import AboutConfig, TaskConfig
-from trainables.samples import SPLITS
+from search.settings.task_config import AboutConfig, TaskConfig
+from trainables.data.samples import SPLITS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = ROOT / "docs" / "cards.md"

@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 from tiny_models import setup, train_job
 
-from search.recipe_document import FORMAT
+from search.handover.recipe_document import FORMAT
 from spaces.recipe import Recipe
 from trainables.checkpoint import export_delta
-from trainables.evaluation import Evaluation
-from trainables.jobs import WorkerSetup
 from trainables.model import model_fingerprint
-from trainables.workbench import Workbench
+from trainables.scoring.evaluation import Evaluation
+from trainables.workers.jobs import WorkerSetup
+from trainables.workers.workbench import Workbench
 
 SEED = 3
 STEPS = 16

@@ -14,15 +14,15 @@ from tiny_models import IDS, llama, recipe
 from torch import nn
 
 from trainables.collate import Encoder
+from trainables.data.samples import Sample
 from trainables.evaluate import TaskOutput
-from trainables.lm_eval_library import quiet
-from trainables.lm_eval_scoring import LmEvalScorer
-from trainables.lm_eval_task import LmEvalTask
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
-from trainables.parallel import Share
-from trainables.samples import Sample
+from trainables.scoring.lm_eval_library import quiet
+from trainables.scoring.lm_eval_scoring import LmEvalScorer
+from trainables.scoring.lm_eval_task import LmEvalTask
 from trainables.tiny.build import build_tokenizer
+from trainables.training.parallel import Share
 
 WORDS = ("red", "green", "blue", "cat", "dog", "cup", "sun")
 CHOICES = ("no", "yellow", "cat dog", "hexagon")

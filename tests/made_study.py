@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from search.config import StudyConfig
-from search.evidence import Estimate, Estimates, Finalist, FinalistRun
+from search.decision.evidence import Estimate, Estimates, Finalist, FinalistRun
 from search.objective import Objective
+from search.records.study_record import Predictions, StudyRecord
 from search.results import Rung, TrialResult, TrialState
-from search.study_record import Predictions, StudyRecord
 from spaces.recipe import Recipe
-from trainables.bad_samples import BadSample
-from trainables.evaluation import Evaluation
-from trainables.jobs import TaskData
+from trainables.data.bad_samples import BadSample
+from trainables.data.samples import Sample
 from trainables.metrics import EXACT_MATCH, MetricSpec
-from trainables.samples import Sample
+from trainables.scoring.evaluation import Evaluation
+from trainables.workers.jobs import TaskData
 
 BASE = {"count": 10.0, "clock": 20.0, "colour": 90.0, "shape": 80.0}
 """Points of the untouched model; `count` and `clock` are targets."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.preparation import prepare
+from search.planning.preparation import prepare
 from search.runner import Outcome, run_study
-from search.study_file import load_study
+from search.settings.study_file import load_study
 from search.tracking import prepare_store
 
 

@@ -15,12 +15,12 @@ from transformers import LlavaForConditionalGeneration as Llava
 
 from spaces.recipe import Recipe
 from trainables.collate import EncodedSample, Encoder
-from trainables.jobs import Report, TaskData, TrainJob, WorkerSetup
+from trainables.data.samples import Sample
 from trainables.metrics import EXACT_MATCH, MetricSpec
-from trainables.samples import Sample
 from trainables.tiny.build import IMAGE_TOKENS, PATCH, build_processor, build_tokenizer
 from trainables.tiny.canvas import SIZE
 from trainables.tiny.vocabulary import BOS, EOS, IMAGE, PAD, VOCABULARY
+from trainables.workers.jobs import Report, TaskData, TrainJob, WorkerSetup
 
 IDS = {word: index for index, word in enumerate(VOCABULARY)}
 WORDS = ("red", "green", "blue", "cat", "dog", "cup", "sun", "yes", "no")

@@ -17,8 +17,8 @@ import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 
+from trainables.data.samples import Sample
 from trainables.model import images_only
-from trainables.samples import Sample
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 SPECIALS = (

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from search.config import StudyConfig
 from search.objective import Score
 from search.results import Rung, TrialResult, TrialState
-from search.study_file import parse_study
+from search.settings.study_file import parse_study
 from search.tracking import StudyTracker
 from spaces.recipe import Recipe
 

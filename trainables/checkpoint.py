@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from trainables.files import write_atomically, written_atomically
 from trainables.manifest import Adapters, TrainableManifest
-from trainables.merging import merge_adapters, shapes_of
 from trainables.model import ModelError, model_fingerprint
-from trainables.peft_files import write_peft_files
-from trainables.safetensors_stream import Checkpoint, write_safetensors
-from trainables.slices import live_tensors
+from trainables.weights.merging import merge_adapters, shapes_of
+from trainables.weights.peft_files import write_peft_files
+from trainables.weights.safetensors_stream import Checkpoint, write_safetensors
+from trainables.weights.slices import live_tensors
 
 PARAMETER = "parameter/"
 DELTA_FILE = "delta.safetensors"

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainables.bad_samples import SampleError
-from trainables.chat import Chat, check_texts, image_marks
-from trainables.images import open_image
+from trainables.data.bad_samples import SampleError
+from trainables.data.chat import Chat, check_texts, image_marks
+from trainables.data.samples import IMAGE_MARK, Sample
 from trainables.model import context_length, load_config, load_processor
-from trainables.samples import IMAGE_MARK, Sample
+from trainables.sources.images import open_image
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from trainables.collate import EncodedSample, collate, pad_token_id
-from trainables.generation import generated_answers, token_limits
-from trainables.likelihood import choice_log_probs
-from trainables.lockstep import Lockstep, passes
+from trainables.data.sample_sets import Picked
+from trainables.data.samples import Sample
 from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
-from trainables.sample_sets import Picked
-from trainables.samples import Sample
+from trainables.scoring.generation import generated_answers, token_limits
+from trainables.scoring.likelihood import choice_log_probs
+from trainables.training.lockstep import Lockstep, passes
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.util.placement_group import PlacementGroup
 
-from trainables.execution import GroupShape
-from trainables.jobs import Job, Report, TrainJob, WorkerSetup
 from trainables.worker import worker_loop
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import Job, Report, TrainJob, WorkerSetup
 
 # How long Ray Train waits for its workers' place before it asks anew, perhaps for other nodes. A controller
 # that is killed while it waits leaves its request with Ray for ever: a closed group ends when it asks anew.

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from spaces.recipe import Recipe
-from trainables.batches import DataOrder, micro_batches
 from trainables.collate import EncodedSample
+from trainables.data.sample_sets import Chain, batches_of
 from trainables.manifest import TrainableManifest
-from trainables.optimizer import MasterAdamW
-from trainables.parallel import Share
-from trainables.passes import Passes
-from trainables.sample_sets import Chain, batches_of
-from trainables.slices import live_tensors
+from trainables.training.batches import DataOrder, micro_batches
+from trainables.training.optimizer import MasterAdamW
+from trainables.training.parallel import Share
+from trainables.training.passes import Passes
+from trainables.weights.slices import live_tensors
 
 
 class TrialFailed(RuntimeError):

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from trainables.bad_samples import SampleError
-from trainables.evaluation import Direction
-from trainables.letter_metrics import choice_letter, is_letter, letter_or_text
-from trainables.number_metrics import clock_time, number_in, numeric, relaxed_accuracy, time_in
-from trainables.samples import Sample
-from trainables.text_metrics import anls, bleu, contains, normalized_exact_match, token_f1
-from trainables.vqa_metric import vqa_accuracy
+from trainables.data.bad_samples import SampleError
+from trainables.data.samples import Sample
+from trainables.scoring.evaluation import Direction
+from trainables.scoring.letter_metrics import choice_letter, is_letter, letter_or_text
+from trainables.scoring.number_metrics import clock_time, number_in, numeric, relaxed_accuracy, time_in
+from trainables.scoring.text_metrics import anls, bleu, contains, normalized_exact_match, token_f1
+from trainables.scoring.vqa_metric import vqa_accuracy
 
 Measured = Literal["teacher_forcing", "generation", "likelihood"]
 

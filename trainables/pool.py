@@ -13,12 +13,12 @@ from typing import Any
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
-from trainables.groups import Action, Close, Grant, PoolStatus, Start
-from trainables.jobs import WorkerSetup
-from trainables.nodes import Nodes, Resources
-from trainables.packing import Packer
+from trainables.workers.execution import GroupShape
+from trainables.workers.groups import Action, Close, Grant, PoolStatus, Start
+from trainables.workers.jobs import WorkerSetup
+from trainables.workers.nodes import Nodes, Resources
+from trainables.workers.packing import Packer
 
 # What must outlive the loss of a worker's node runs on the head; Ray declares this resource there.
 ON_HEAD = {"node:__internal_head__": 0.0001}

@@ -13,13 +13,13 @@ import ray
 from ray import tune
 
 from spaces.recipe import Recipe
-from trainables.causes import cause_of
 from trainables.checkpoint import MANIFEST_FILE, Pointer
-from trainables.evaluation import Evaluation, evaluations_json, rung_file
-from trainables.execution import Execution
 from trainables.files import write_atomically
-from trainables.jobs import Report, TrainJob
 from trainables.pool import Lease
+from trainables.scoring.evaluation import Evaluation, evaluations_json, rung_file
+from trainables.workers.causes import cause_of
+from trainables.workers.execution import Execution
+from trainables.workers.jobs import Report, TrainJob
 
 POINTER_FILE = "pointer.json"
 

@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 import transformers
 
-from trainables.execution import GroupShape
-from trainables.jobs import Job, Report, WorkerSetup
 from trainables.loop import TrialFailed
-from trainables.parallel import Share
-from trainables.workbench import Workbench
+from trainables.training.parallel import Share
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import Job, Report, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 # Workers of an idle group wait in a broadcast for the next job, for as long as the study has none.
 _IDLE_LIMIT = datetime.timedelta(days=30)

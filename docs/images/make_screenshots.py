@@ -16,8 +16,8 @@ from devtools import DevTools, devtools
 from mlflow.tracking import MlflowClient
 from mlflow_server import mlflow_server
 
-from search.mlflow_store import newest_study
-from search.mlflow_view import share_view
+from search.stores.mlflow_store import newest_study
+from search.stores.mlflow_view import share_view
 
 HERE = Path(__file__).parent
 PATIENCE = 90.0  # seconds; MLflow's first page is slow on a busy machine

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from search.commands.arguments import DONE, FAILED, Commands, add_study
-from search.user_input import InputError
+from search.settings.user_input import InputError
 
 
 def add(commands: Commands) -> None:
@@ -34,9 +34,9 @@ def _seed(text: str) -> int:
 def _apply(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.cluster import cluster_address
-    from search.recipe_document import read_recipe
-    from search.recipe_study import changed, divided, load_for_recipes
+    from search.clusters.cluster import cluster_address
+    from search.handover.recipe_document import read_recipe
+    from search.reuse.recipe_study import changed, divided, load_for_recipes
 
     console = Console(highlight=False)
     wanted = None if arguments.seed is None else _seed(arguments.seed)
@@ -56,8 +56,8 @@ def _apply(arguments: argparse.Namespace) -> int:
             f"{config.folder} exists already: give the result another name=..., or pass --overwrite"
         )
 
-    from search.preparation import check_cluster_for, check_resources, prepare
-    from search.steps import step
+    from search.phases.steps import step
+    from search.planning.preparation import check_cluster_for, check_resources, prepare
     from search.tracking import prepare_store
 
     with step(console, "checking model, data and store"):
@@ -65,8 +65,8 @@ def _apply(arguments: argparse.Namespace) -> int:
         prepared = prepare(config, recipes)
         check_resources(prepared, address)
         prepare_store(config.tracking.uri)
-    from search.applying import apply_recipe
-    from search.study_failed import StudyFailed
+    from search.phases.study_failed import StudyFailed
+    from search.reuse.applying import apply_recipe
 
     try:
         done = apply_recipe(found, document, prepared, seed=seed, console=console)
@@ -74,7 +74,7 @@ def _apply(arguments: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
-    from search.comparison_tables import comparison_tables
+    from search.reuse.comparison_tables import comparison_tables
 
     console.print()
     for compared in done.compared:

@@ -26,14 +26,14 @@ def add(commands: Commands) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.doctor import checks_to_json, exit_code, render_checks, run_doctor
+    from search.clusters.doctor import checks_to_json, exit_code, render_checks, run_doctor
 
     if arguments.study is None:
         checks = run_doctor()
     else:
-        from search.cluster import cluster_address
-        from search.study_check import check_study
-        from search.study_file import load_study
+        from search.clusters.cluster import cluster_address
+        from search.clusters.study_check import check_study
+        from search.settings.study_file import load_study
 
         config = load_study(arguments.study, arguments.overrides)
         checks = run_doctor(

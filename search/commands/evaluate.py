@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from search.commands.arguments import DONE, FAILED, Commands, add_study
-from search.user_input import InputError
+from search.settings.user_input import InputError
 
 
 def add(commands: Commands) -> None:
@@ -36,8 +36,8 @@ def add(commands: Commands) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.cluster import cluster_address
-    from search.evaluating import BASE, check_split, evaluated_study, what_is_at
+    from search.clusters.cluster import cluster_address
+    from search.reuse.evaluating import BASE, check_split, evaluated_study, what_is_at
 
     console = Console(highlight=False, stderr=bool(arguments.json))
     split = check_split(arguments.split)
@@ -47,10 +47,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if address is not None and address.startswith("ray://"):
         raise InputError(f"RAY_ADDRESS: nothing is evaluated through {address}; evaluate on its head")
 
-    from search.evaluating import check_delta, evaluate, prepare_to_score, with_model
-    from search.preparation import check_cluster_for, check_resources
-    from search.steps import step
-    from search.study_failed import StudyFailed
+    from search.phases.steps import step
+    from search.phases.study_failed import StudyFailed
+    from search.planning.preparation import check_cluster_for, check_resources
+    from search.reuse.evaluating import check_delta, evaluate, prepare_to_score, with_model
 
     with step(console, "checking model and data"):
         check_cluster_for(config, address)
@@ -64,7 +64,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
-    from search.comparison_tables import comparison_json, comparison_tables
+    from search.reuse.comparison_tables import comparison_json, comparison_tables
 
     if arguments.json:
         print(json.dumps({"path": str(arguments.path), **comparison_json(config, compared)}, indent=2))

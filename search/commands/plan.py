@@ -38,16 +38,16 @@ def _size(text: str) -> float:
 def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.cluster import cluster_address
-    from search.data_findings import data_lines
-    from search.inputs import load_data
-    from search.outline import outline_study
-    from search.plan import planned_nodes, study_plan
-    from search.plan_tables import finalists_text, plan_lines, plan_tables
-    from search.planned_data import data_text, planned_data
-    from search.preparation import with_gpu_memory
-    from search.study_check import nodes_to_run_on
-    from search.study_file import load_study
+    from search.clusters.cluster import cluster_address
+    from search.clusters.study_check import nodes_to_run_on
+    from search.data.inputs import load_data
+    from search.findings.data_findings import data_lines
+    from search.planning.outline import outline_study
+    from search.planning.plan import planned_nodes, study_plan
+    from search.planning.plan_tables import finalists_text, plan_lines, plan_tables
+    from search.planning.planned_data import data_text, planned_data
+    from search.planning.preparation import with_gpu_memory
+    from search.settings.study_file import load_study
 
     config = load_study(arguments.study, arguments.overrides)
     console = Console(highlight=False, soft_wrap=True)

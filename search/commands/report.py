@@ -21,8 +21,8 @@ def add(commands: Commands) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.reselection import rewrite_report
-    from search.verdict_panel import verdict_panel
+    from search.decision.reselection import rewrite_report
+    from search.findings.verdict_panel import verdict_panel
 
     Console(highlight=False).print(verdict_panel(rewrite_report(arguments.folder)))
     return DONE

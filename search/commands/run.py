@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from search.commands.arguments import DONE, FAILED, Commands, add_study
-from search.user_input import InputError
+from search.settings.user_input import InputError
 
 
 def add(commands: Commands) -> None:
@@ -20,14 +20,14 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.cluster import cluster_address
-    from search.study_file import load_study
+    from search.clusters.cluster import cluster_address
+    from search.settings.study_file import load_study
 
     console = Console(highlight=False)
     config = load_study(arguments.study, arguments.overrides)
     address = cluster_address()
     if address is not None and address.startswith("ray://"):
-        from search.remote import run_on_head
+        from search.clusters.remote import run_on_head
 
         options = ["--overwrite"] if arguments.overwrite else []
         return run_on_head(address, arguments.study, [*arguments.overrides, *options])
@@ -36,9 +36,9 @@ def _run(arguments: argparse.Namespace) -> int:
             f"{config.folder} exists already: give the study another name=..., or pass --overwrite"
         )
 
-    from search.optuna_store import prepare_storage
-    from search.preparation import check_cluster_for, check_resources, prepare
-    from search.steps import step
+    from search.phases.steps import step
+    from search.planning.preparation import check_cluster_for, check_resources, prepare
+    from search.stores.optuna_store import prepare_storage
     from search.tracking import prepare_store
 
     with step(console, "checking model, data and store"):
@@ -48,8 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
         prepare_store(config.tracking.uri)
         if config.search.storage is not None:
             prepare_storage(config.search.storage)
+    from search.phases.study_failed import StudyFailed
     from search.runner import run_study
-    from search.study_failed import StudyFailed
 
     try:
         outcome = run_study(prepared, console)
@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
-    from search.summary import render_summary
+    from search.findings.summary import render_summary
 
     console.print(render_summary(outcome))
     for warning in outcome.warnings:

@@ -39,8 +39,8 @@ def add(commands: Commands) -> None:
 def _select(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.reselection import reselect
-    from search.verdict_panel import verdict_panel
+    from search.decision.reselection import reselect
+    from search.findings.verdict_panel import verdict_panel
 
     options = {
         "objective.max_forgetting": arguments.max_forgetting,

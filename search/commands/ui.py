@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from search.commands.arguments import DONE, Commands
-from search.user_input import InputError
+from search.settings.user_input import InputError
 
 
 def add(commands: Commands) -> None:
@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    from search.passwords import without_password
+    from search.stores.passwords import without_password
 
     uri: str = arguments.uri
     if uri.startswith(("http://", "https://")):
@@ -40,8 +40,8 @@ def _ui(arguments: argparse.Namespace) -> int:
 
 def _runs_page(uri: str) -> str:
     """Return the path to the table of the newest study's runs: MLflow's home shows no runs."""
-    from search.mlflow_store import newest_study
-    from search.mlflow_view import share_view
+    from search.stores.mlflow_store import newest_study
+    from search.stores.mlflow_view import share_view
 
     found = newest_study(uri)
     return "" if found is None else share_view(uri, *found)

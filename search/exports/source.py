@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from search.config import ModelConfig
-from search.recipe_document import RecipeDocument, read_recipe
-from search.study_folder import StudyFolder
-from search.user_input import InputError
+from search.handover.recipe_document import RecipeDocument, read_recipe
+from search.records.study_folder import StudyFolder
+from search.settings.user_input import InputError
 from spaces.points import Identity
 from spaces.recipe import Recipe
 from trainables.checkpoint import MANIFEST_FILE
 from trainables.manifest import TrainableManifest
 from trainables.model import ModelError, load_skeleton, model_source
-from trainables.trained import trained_manifest
+from trainables.weights.trained import trained_manifest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from search.exports import to_axolotl, to_llama_factory, to_ms_swift, to_peft, to_transformers, to_trl
 from search.exports.source import Source
 from search.exports.written import Export
-from search.user_input import InputError
+from search.settings.user_input import InputError
 from spaces.nearest import did_you_mean
 
 TARGETS: Final[Mapping[str, Callable[[Source, Path], Export]]] = {

@@ -13,8 +13,8 @@ from search.exports.source import Source, adapters_kept
 from search.exports.training import training_arguments
 from search.exports.written import Export, head
 from trainables.files import write_atomically
-from trainables.lora import peft_config
-from trainables.peft_files import CONFIG_FILE, WEIGHTS_FILE
+from trainables.weights.lora import peft_config
+from trainables.weights.peft_files import CONFIG_FILE, WEIGHTS_FILE
 
 TOOL: Final = "PEFT"
 VERSION: Final = "0.21.2"

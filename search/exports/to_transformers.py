@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from search.exports.source import Source
 from search.exports.written import Export
-from search.user_input import InputError
+from search.settings.user_input import InputError
 from trainables.checkpoint import CheckpointError, apply_delta
 from trainables.model import ModelError, load_model, model_source
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from search.handover import recipe_document
+from search.handover.study_files import recipe_document
+from search.records.study_record import StudyRecord
 from search.selection import Selection
-from search.study_file import dump_study
-from search.study_record import StudyRecord
+from search.settings.study_file import dump_study
 
 
 def command(record: StudyRecord, folder: Path) -> str:

@@ -6,12 +6,13 @@ import math
 import shlex
 from pathlib import Path
 
-from search import findings, wording
-from search.candidates import candidates
-from search.choices import Choice
-from search.naming import brief_name
+from search import wording
+from search.decision.candidates import candidates
+from search.decision.choices import Choice
+from search.decision.naming import brief_name
+from search.findings import study_findings as findings
+from search.records.study_record import StudyRecord
 from search.selection import Selection
-from search.study_record import StudyRecord
 
 
 def choice_cards(record: StudyRecord, selection: Selection, folder: Path) -> list[dict[str, object]]:

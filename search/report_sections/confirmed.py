@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 
-from search import findings, wording
-from search.candidates import candidates
-from search.evidence import Finalist, FinalistRun
-from search.naming import brief_name
+from search import wording
+from search.decision.candidates import candidates
+from search.decision.evidence import Finalist, FinalistRun
+from search.decision.naming import brief_name
+from search.findings import study_findings as findings
+from search.findings.verdict import regret
+from search.records.study_record import StudyRecord
 from search.report_sections.whiskers import Scale, reach, whisker
 from search.selection import Selection
-from search.study_record import StudyRecord
-from search.verdict import regret
 
 
 def finalist_rows(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:

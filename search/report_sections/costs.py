@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 
 from search import wording
-from search.costs import Comparison, Spent, StudyCosts, study_costs
+from search.findings.costs import Comparison, Spent, StudyCosts, study_costs
+from search.records.study_record import StudyRecord
 from search.selection import Selection
-from search.study_record import StudyRecord
 
 
 def cost_rows(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:

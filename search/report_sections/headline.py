@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from search import findings, wording
-from search.evidence import Estimate
+from search import wording
+from search.decision.evidence import Estimate
+from search.findings import study_findings as findings
+from search.findings.verdict import best_confirmed
+from search.records.study_record import StudyRecord
 from search.results import TrialState
 from search.selection import Selection
-from search.study_record import StudyRecord
-from search.verdict import best_confirmed
 
 
 def tiles(record: StudyRecord, selection: Selection) -> list[dict[str, str]]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from search import findings, wording
-from search.candidates import Candidate
-from search.evidence import Estimate
+from search import wording
+from search.decision.candidates import Candidate
+from search.decision.evidence import Estimate
+from search.findings import study_findings as findings
 from search.labels import approach_label, settings_label
+from search.records.study_record import StudyRecord
 from search.report_sections.whiskers import Scale, reach, whisker
 from search.results import TrialResult, TrialState
 from search.selection import Selection
-from search.study_record import StudyRecord
 from spaces.space import RecipeSpace
 
 _ABSENT = ("tag", "rate", "state", "said", "steps", "kl", "parameters", "time")

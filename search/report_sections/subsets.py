@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from search import findings, wording
-from search.candidates import Candidate
+from search import wording
+from search.decision.candidates import Candidate
+from search.findings import study_findings as findings
+from search.records.study_record import StudyRecord
 from search.selection import Selection
-from search.study_record import StudyRecord
 
 
 def subset_rows(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:

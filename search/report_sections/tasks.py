@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from search import findings, wording
-from search.metric_findings import metric_names
+from search import wording
+from search.findings import study_findings as findings
+from search.findings.metric_findings import metric_names
+from search.records.study_record import StudyRecord
 from search.report_sections.whiskers import Scale, reach, whisker
 from search.selection import Selection
-from search.study_record import StudyRecord
 
 
 def tasks_title(selection: Selection) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from search import findings, wording
+from search import wording
+from search.findings import study_findings as findings
 from search.labels import approach_label
+from search.records.study_record import StudyRecord
 from search.results import TrialState
-from search.study_record import StudyRecord
 
 
 def total_rows(record: StudyRecord) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search.evidence import Estimate
+from search.decision.evidence import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ import yaml
 from mlflow_server import free_port
 
 from search.cli import main
-from search.stored_study import read_study
+from search.records.stored_study import read_study
 from trainables.checkpoint import apply_delta
-from trainables.jobs import WorkerSetup
-from trainables.workbench import Workbench
+from trainables.workers.jobs import WorkerSetup
+from trainables.workers.workbench import Workbench
 
 if TYPE_CHECKING:
     from conftest import Browser
@@ -106,8 +106,8 @@ def test_selected_weights_on_the_base_give_the_reported_values_exactly(finished:
         # Nothing beat the base in so few steps: then no weights may be left either.
         assert not (finished.study / "selected").exists()
         return
-    from search.inputs import load_data
-    from search.study_file import load_study
+    from search.data.inputs import load_data
+    from search.settings.study_file import load_study
 
     config = load_study(STUDY, REDUCED)
     workbench = Workbench(

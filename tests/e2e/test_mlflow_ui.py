@@ -12,11 +12,11 @@ from made_study import config, record, trial
 from mlflow.tracking import MlflowClient
 from mlflow_server import mlflow_server
 
-from search.mlflow_view import share_view
 from search.report import render_report
 from search.results import PointResult, TrialState
 from search.selection import select
-from search.study_note import verdict_tags
+from search.stores.mlflow_view import share_view
+from search.stores.study_note import verdict_tags
 from search.tracking import StudyTracker, prepare_store
 from spaces.points import Interpolation, Point
 

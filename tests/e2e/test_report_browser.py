@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from made_study import Answered, config, record, trial, with_answers
 
+from search.records.study_record import StudyRecord
 from search.report import render_report
 from search.results import TrialState
 from search.selection import select
-from search.study_record import StudyRecord
-from trainables.samples import Sample
+from trainables.data.samples import Sample
 
 if TYPE_CHECKING:
     from conftest import Browser

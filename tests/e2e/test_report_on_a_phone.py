@@ -11,12 +11,12 @@ import pytest
 from devtools import DevTools, devtools
 from made_study import GOOD, MODEST, Answered, config, estimates, finalist, record, trial, with_answers
 
-from search.choices import Choice
+from search.decision.choices import Choice
 from search.report import render_report
 from search.results import PointResult, TrialState
 from search.selection import select
 from spaces.points import Interpolation, Point
-from trainables.samples import Sample
+from trainables.data.samples import Sample
 
 if TYPE_CHECKING:
     from conftest import Browser

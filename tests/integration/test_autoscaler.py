@@ -20,7 +20,7 @@ HEAD_ID = "f" * 51 + "00000"
 DRIVER = """
 import json, sys
 import ray
-from search.autoscaler import cluster_nodes
+from search.clusters.autoscaler import cluster_nodes
 ray.init(address=sys.argv[1], namespace="test", logging_level="ERROR", log_to_driver=False)
 seen = lambda: sorted([node.cpus, node.gpus, node.gpu_memory, node.here] for node in cluster_nodes()[0])
 before = seen()

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from other_cluster import other_cluster
 
-from search.checks import Check
-from search.cluster_check import check_cluster
-from search.doctor import run_doctor
+from search.clusters.checks import Check
+from search.clusters.cluster_check import check_cluster
+from search.clusters.doctor import run_doctor
 
 # A cluster that lives until its standard input is closed, and says that it is of another version if told to.
 CLUSTER = """

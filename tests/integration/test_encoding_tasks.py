@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from tiny_models import samples
 
-from search import encoding
 from search.config import StudyConfig
-from search.encoding import encode_once
-from search.preparation import prepare
-from search.study_file import InputError
-from trainables.encoded_set import EncodedSet, SetIndex
-from trainables.samples import Sample, fingerprint
+from search.data import encoding
+from search.data.encoding import encode_once
+from search.planning.preparation import prepare
+from search.settings.study_file import InputError
+from trainables.data.encoded_set import EncodedSet, SetIndex
+from trainables.data.samples import Sample, fingerprint
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(180)]
 

@@ -10,11 +10,11 @@ import ray
 import torch
 from tiny_models import llava, measured, setup, train_job
 
-from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
-from trainables.jobs import EvaluateJob, Job, Report, WorkerSetup
 from trainables.loop import TrialFailed
-from trainables.workbench import Workbench
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import EvaluateJob, Job, Report, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 pytestmark = pytest.mark.gpu
 

@@ -15,10 +15,10 @@ import pytest
 import ray
 from tiny_models import measured, setup, train_job
 
-from trainables.execution import GroupShape
 from trainables.group import GroupFailed, WorkerGroup
-from trainables.jobs import EvaluateJob, Job, Report, TrainJob, WorkerSetup
-from trainables.workbench import Workbench
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import EvaluateJob, Job, Report, TrainJob, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
 

@@ -12,10 +12,10 @@ from lm_eval_world import LEARNT, UNSEEN, WEIGHED, WRITTEN, save_half_taught, wr
 from tiny_models import measured, setup, task, train_job
 from worlds import in_world
 
-from trainables.jobs import EvaluateJob, TaskData
-from trainables.lm_eval_task import LmEvalTask
-from trainables.parallel import Share
-from trainables.workbench import Workbench
+from trainables.scoring.lm_eval_task import LmEvalTask
+from trainables.training.parallel import Share
+from trainables.workers.jobs import EvaluateJob, TaskData
+from trainables.workers.workbench import Workbench
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_one_thread")]
 

@@ -13,8 +13,8 @@ from lm_eval_world import WEIGHED, lm_eval_alone, rows, save_half_taught, write_
 from mlflow.tracking import MlflowClient
 from run_alone import run_alone
 
-from trainables.evaluation import Evaluation
 from trainables.model import load_model
+from trainables.scoring.evaluation import Evaluation
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_one_thread"), pytest.mark.timeout(300)]
 

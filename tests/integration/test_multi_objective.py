@@ -13,11 +13,11 @@ from optuna.storages.journal import JournalFileBackend
 from rich.console import Console
 
 from benchmarks.noop_study import NoopStudy
-from search.pareto import fronts, goes_on
-from search.preparation import prepare
+from search.planning.preparation import prepare
 from search.results import Rung, TrialResult, TrialState
 from search.runner import run_study
-from search.study_file import load_study
+from search.sampling.pareto import fronts, goes_on
+from search.settings.study_file import load_study
 from search.tracking import prepare_store
 
 ALL = ["target_gain", "held_out_forgetting", "cost"]

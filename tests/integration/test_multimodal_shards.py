@@ -13,10 +13,10 @@ import torch.distributed as dist
 from tiny_models import measured, setup, train_job
 from worlds import in_world
 
-from trainables.jobs import TaskData
 from trainables.metrics import EXACT_MATCH, MetricSpec
-from trainables.parallel import Share
-from trainables.workbench import Workbench
+from trainables.training.parallel import Share
+from trainables.workers.jobs import TaskData
+from trainables.workers.workbench import Workbench
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_one_thread")]
 

@@ -23,17 +23,17 @@ from spaces.parts import Slice
 from spaces.points import Interpolation, Member, Point, Pruning, Soup, Transform
 from trainables.checkpoint import Pointer
 from trainables.collate import Encoder
-from trainables.evaluation import Evaluation
-from trainables.evaluator import Evaluator
-from trainables.jobs import EvaluateJob, PointJob, TrainJob, WorkerSetup
 from trainables.loop import TrialFailed
 from trainables.manifest import build_manifest
 from trainables.metrics import MetricSpec
-from trainables.optimizer import MasterAdamW
-from trainables.parallel import Share, full_tensor, shard_model, training_forward
-from trainables.points import TrainedWeights
-from trainables.slices import LiveTensor, sliced
-from trainables.workbench import Workbench
+from trainables.scoring.evaluation import Evaluation
+from trainables.scoring.evaluator import Evaluator
+from trainables.training.optimizer import MasterAdamW
+from trainables.training.parallel import Share, full_tensor, shard_model, training_forward
+from trainables.weights.points import TrainedWeights
+from trainables.weights.slices import LiveTensor, sliced
+from trainables.workers.jobs import EvaluateJob, PointJob, TrainJob, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("_one_thread")
 

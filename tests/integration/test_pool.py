@@ -17,11 +17,11 @@ import ray.train
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from tiny_models import setup
 
-from trainables.execution import GroupShape
 from trainables.group import GroupFailed, WorkerGroup
-from trainables.groups import PoolStatus
-from trainables.jobs import EvaluateJob
 from trainables.pool import Lease, WorkerPool
+from trainables.workers.execution import GroupShape
+from trainables.workers.groups import PoolStatus
+from trainables.workers.jobs import EvaluateJob
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 

@@ -14,9 +14,9 @@ from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group_table
 from tiny_models import setup
 
-from trainables.execution import GroupShape
-from trainables.jobs import EvaluateJob
 from trainables.pool import ON_HEAD, WorkerPool
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import EvaluateJob
 
 ONE, PAIR = GroupShape(), GroupShape(workers=2)
 

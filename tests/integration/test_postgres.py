@@ -20,13 +20,13 @@ from optuna.trial import TrialState as OptunaState
 from postgres_server import PASSWORD, PostgresServer, postgres_binaries, postgres_server
 
 from search import cli
-from search.doctor import check_database, check_tracking
-from search.mlflow_store import prepare_store
+from search.clusters.doctor import check_database, check_tracking
 from search.objective import Score
-from search.optuna_store import open_database, prepare_storage
 from search.results import Rung, TrialResult, TrialState
 from search.sampler import RecipeSampler
-from search.study_file import InputError, parse_study
+from search.settings.study_file import InputError, parse_study
+from search.stores.mlflow_store import prepare_store
+from search.stores.optuna_store import open_database, prepare_storage
 from search.tracking import StudyTracker
 from spaces.presets import preset_params
 from spaces.recipe import Recipe
@@ -44,8 +44,8 @@ PRELOADED = [
     "optuna.storages",
     "psycopg",
     "search.cli",
-    "search.doctor",
-    "search.optuna_store",
+    "search.clusters.doctor",
+    "search.stores.optuna_store",
     "search.sampler",
     "search.tracking",
 ]

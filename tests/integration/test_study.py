@@ -25,19 +25,19 @@ from safetensors.torch import load_file
 from tiny_models import samples
 
 from search import cli
-from search.preparation import prepare
-from search.racing import fresh_seeds
-from search.recipe_document import read_recipe
+from search.finalists.racing import fresh_seeds
+from search.handover.recipe_document import read_recipe
+from search.planning.preparation import prepare
+from search.records.stored_study import read_study
 from search.results import TrialResult, TrialState
 from search.runner import Outcome
-from search.stored_study import read_study
-from search.study_file import load_study
+from search.settings.study_file import load_study
 from spaces.points import Identity, Point
 from spaces.recipe import Recipe
 from trainables.checkpoint import apply_delta
-from trainables.evaluation import read_evaluations, rung_file
 from trainables.model import load_model
-from trainables.workbench import Workbench
+from trainables.scoring.evaluation import read_evaluations, rung_file
+from trainables.workers.workbench import Workbench
 
 pytestmark = [pytest.mark.usefixtures("_one_thread"), pytest.mark.timeout(300)]
 

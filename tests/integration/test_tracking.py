@@ -8,9 +8,9 @@ import pytest
 import yaml
 from tracked_study import Store, study_config
 
-from search.study_file import parse_study
+from search.settings.study_file import parse_study
 from search.tracking import StudyTracker
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 DIGEST = "0123456789abcdef" * 4
 

@@ -15,20 +15,20 @@ import ray
 from ray import tune
 from tiny_models import setup, train_job
 
-from search.leased_jobs import run_jobs
 from search.objective import Objective, Score, score_metrics
-from search.point_search import PlannedPoint, PointSearch
-from search.prediction_jobs import Asked, asked_of_base, predict
+from search.phases.leased_jobs import run_jobs
+from search.phases.point_search import PlannedPoint, PointSearch
+from search.phases.prediction_jobs import Asked, asked_of_base, predict
 from search.results import Rung, TrialResult, TrialState
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
 from spaces.space import Bounds, RecipeSpace
 from trainables.checkpoint import apply_delta, export_delta
-from trainables.evaluation import Evaluation, read_evaluations
-from trainables.execution import Execution, GroupShape
-from trainables.jobs import EvaluateJob, Report
 from trainables.pool import WorkerPool
+from trainables.scoring.evaluation import Evaluation, read_evaluations
 from trainables.trainable import RecipeTrainable, TrialContext, TrialError
-from trainables.workbench import Workbench
+from trainables.workers.execution import Execution, GroupShape
+from trainables.workers.jobs import EvaluateJob, Report
+from trainables.workers.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
 

@@ -11,11 +11,11 @@ import ray
 from safetensors.torch import load_file
 from tiny_models import measured, setup, task, train_job
 
-from trainables.execution import GroupShape
 from trainables.group import WorkerGroup
-from trainables.jobs import EvaluateJob, Job, Report, WorkerSetup
 from trainables.metrics import MetricSpec
-from trainables.workbench import Workbench
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import EvaluateJob, Job, Report, WorkerSetup
+from trainables.workers.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("local_ray", "_one_thread")
 

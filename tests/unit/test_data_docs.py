@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from trainables.data.task_spec import TaskSpec
 from trainables.formats import COLUMNS, detect_format, to_samples
-from trainables.row import Row
-from trainables.task_spec import TaskSpec
+from trainables.sources.row import Row
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 TABLE = dict(re.findall(r"^\| `(\w+)` \| (`[^|]+) \|", PAGE, flags=re.MULTILINE))

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from search.config import StudyConfig
-from search.study_file import parse_study
+from search.settings.study_file import parse_study
 from spaces.subsets import SUBSETS
 
 ROOT = Path(__file__).resolve().parents[2]

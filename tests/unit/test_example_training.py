@@ -16,10 +16,10 @@ from own_data import study_with_data
 from test_examples import EXAMPLES, LARGE
 from tiny_models import train_job
 
-from search.preparation import prepare
-from search.study_file import load_study
-from trainables.jobs import EvaluateJob
-from trainables.workbench import Workbench
+from search.planning.preparation import prepare
+from search.settings.study_file import load_study
+from trainables.workers.jobs import EvaluateJob
+from trainables.workers.workbench import Workbench
 
 # Of each study a second subset, on the side of the images.
 VISUAL = {

@@ -11,8 +11,8 @@ import pytest
 from own_data import study_with_data
 
 from search.cli import main
-from search.outline import subset_manifests
-from search.study_file import load_study
+from search.planning.outline import subset_manifests
+from search.settings.study_file import load_study
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STUDIES = sorted(EXAMPLES.rglob("*.yaml"))

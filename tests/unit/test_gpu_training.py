@@ -8,8 +8,8 @@ from benchmarks import gpu_training
 from benchmarks.devices import peak_flops
 from benchmarks.gpu_training import SMALL, SUBSETS, WARM_UP, build, measure
 from benchmarks.machine import RESULTS
-from trainables.memory import Estimator
-from trainables.sample_shape import SampleShape
+from trainables.cost.memory import Estimator
+from trainables.cost.sample_shape import SampleShape
 
 LAYERS = 2
 

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from search.doctor import DISTRIBUTION, TESTED, is_release
+from search.clusters.doctor import DISTRIBUTION, TESTED, is_release
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("search", "spaces", "trainables")

@@ -14,11 +14,11 @@ from transformers import LlamaConfig
 
 from examples.smollm2.prepare import read_examples
 from examples.smollm2.tasks import SCORED, TASKS, Source, files_needed, put_in_words, split, write_tasks
-from search.devices import GIB, Node
-from search.inputs import load_data
-from search.outline import outline_study
-from search.plan import study_plan
-from search.study_file import load_study
+from search.clusters.devices import GIB, Node
+from search.data.inputs import load_data
+from search.planning.outline import outline_study
+from search.planning.plan import study_plan
+from search.settings.study_file import load_study
 
 STUDY = Path(__file__).resolve().parents[2] / "examples" / "smollm2.yaml"
 LAYERS = 2  # of SmolLM2's 30, to be quick

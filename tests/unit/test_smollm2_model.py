@@ -12,8 +12,8 @@ import torch
 
 from examples.smollm2.prepare import convert, one_file
 from trainables.collate import Encoder
+from trainables.data.samples import Sample
 from trainables.model import load_model
-from trainables.samples import Sample
 
 HIDDEN, MLP, HEADS = 16, 32, 2
 # Single characters stand for bytes in a byte-level tokenizer; Ġ is the blank, Ċ the end of a line.

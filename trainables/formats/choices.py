@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from trainables.data.samples import Turn
 from trainables.formats.dialogue import Dialogue, Images, check_turns
 from trainables.formats.fields import Fields
 from trainables.formats.row_images import listed
 from trainables.formats.template import fill
 from trainables.formats.texts import as_text, filled_text, nested, shown
-from trainables.samples import Turn
 
 Written = Literal["letter", "text"]
 

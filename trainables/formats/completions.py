@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from trainables.data.samples import Turn
 from trainables.formats.dialogue import Dialogue, Images, check_turns
 from trainables.formats.fields import Fields
 from trainables.formats.row_images import listed
 from trainables.formats.template import fill
 from trainables.formats.texts import filled_text
 from trainables.formats.turns import read_turns
-from trainables.samples import Turn
 
 
 def read_completion(fields: Fields, template: str | None) -> Dialogue:

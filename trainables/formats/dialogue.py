@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.samples import IMAGE_MARK, ImageSource, Sample, Split, Turn
+from trainables.data.samples import IMAGE_MARK, ImageSource, Sample, Split, Turn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

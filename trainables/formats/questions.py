@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainables.data.samples import Turn
 from trainables.formats.dialogue import Dialogue, Images, check_turns
 from trainables.formats.fields import Fields
 from trainables.formats.row_images import listed
 from trainables.formats.template import fill
 from trainables.formats.texts import as_text, filled_text, nested, shown
-from trainables.samples import Turn
 
 
 def read_question(fields: Fields, template: str | None) -> Dialogue:

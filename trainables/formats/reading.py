@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from spaces.nearest import did_you_mean
-from trainables.bad_samples import ColumnError, SampleError
+from trainables.data.bad_samples import ColumnError, SampleError
+from trainables.data.samples import Sample, Split
+from trainables.data.task_spec import Format, TaskSpec
 from trainables.formats.choices import lettered_columns, read_choice
 from trainables.formats.completions import read_completion
 from trainables.formats.dialogue import Dialogue, samples_of
@@ -15,9 +17,7 @@ from trainables.formats.fields import Fields, NoColumnError
 from trainables.formats.questions import read_question
 from trainables.formats.row_images import image_source
 from trainables.formats.turns import read_conversation
-from trainables.row import Row
-from trainables.samples import Sample, Split
-from trainables.task_spec import Format, TaskSpec
+from trainables.sources.row import Row
 
 _ALWAYS: Final = {"images": ("images", "image", "image_path"), "id": ("id",)}
 

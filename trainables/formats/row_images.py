@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainables.data.samples import ImageSource
 from trainables.formats.texts import nested, shown
-from trainables.image_paths import image_path
-from trainables.images import image_size
-from trainables.samples import ImageSource
-from trainables.stored_images import base64_bytes, is_base64_image
+from trainables.sources.image_paths import image_path
+from trainables.sources.images import image_size
+from trainables.sources.stored_images import base64_bytes, is_base64_image
 
 
 def listed(value: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import reprlib
 from decimal import Decimal
 from typing import Any
 
-from trainables.row_check import NESTED_TOO_DEEPLY, check_value
+from trainables.sources.row_check import NESTED_TOO_DEEPLY, check_value
 
 
 def as_text(value: Any, what: str) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from spaces.nearest import did_you_mean
+from trainables.data.samples import IMAGE_MARK, Turn
 from trainables.formats.dialogue import Dialogue, Images, check_turns
 from trainables.formats.fields import Fields
 from trainables.formats.row_images import listed
 from trainables.formats.texts import nested, shown
-from trainables.samples import IMAGE_MARK, Turn
 
 _Role = Literal["system", "user", "assistant"]
 _ROLES: Final[dict[str, _Role]] = {

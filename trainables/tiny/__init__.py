@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.samples import Sample, Split
+from trainables.data.samples import Sample, Split
 from trainables.tiny.tasks import TASKS, TinyTask
 
 MODEL_DIR: Path = Path(__file__).resolve().parent / "model"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ImageOps
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import BIG, Colour, Item, any_colour, canvas, finish, shade
 
 SPECIES = tuple("ABCDEFGHIJKLMNOP")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 
 SIZE = 32
 SCALE = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageDraw
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import BIG, PALETTE, Colour, Item, any_colour, canvas, finish, shade
 
 BAR_COLOURS = ("red", "green", "blue", "yellow", "black")

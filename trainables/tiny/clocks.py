@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import ImageDraw
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import BIG, Colour, Item, any_colour, canvas, contrasting, finish
 
 QUARTERS = (0, 15, 30, 45)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import Item, canvas, contrasting, finish
 from trainables.tiny.charts import draw_shape
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.samples import Sample
+from trainables.data.samples import Sample
 from trainables.tiny import MODEL_DIR, TASKS, load_split
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 
 TRAIN_FONTS = (
     "DejaVuSans.ttf",

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from trainables.samples import Sample
+from trainables.data.samples import Sample
 from trainables.tiny import MODEL_DIR, TASKS, load_split
 from trainables.tiny.evaluate import prompt_text, right_answers
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import BIG, Colour, Item, any_colour, canvas, contrasting, finish, pick
 from trainables.tiny.fonts import icon_codes, icon_font, icon_fonts, text_font, text_fonts
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import SIZE, Item, speckle
 from trainables.tiny.photos import skimage_file
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import Item
 
 _LIMIT = 100

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import SIZE, Item, speckle
 
 Box = tuple[int, int, int, int]

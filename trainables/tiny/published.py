@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from trainables.samples import Split
+from trainables.data.samples import Split
 from trainables.tiny.canvas import SIZE, Item, contrasting, speckle
 
 _DIGIT_RANGES: dict[str, tuple[int, int]] = {

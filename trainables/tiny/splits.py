@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trainables.samples import SPLITS, Sample, Split
+from trainables.data.samples import SPLITS, Sample, Split
 from trainables.tiny.canvas import Item
 from trainables.tiny.renderers import DRAW
 from trainables.tiny.tasks import TASKS

@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster_files import FOLDER, documents, files_of, ray_version
 
-from search.devices import DRIVER_RESOURCE
+from search.clusters.devices import DRIVER_RESOURCE
 from search.submit import SERVER, SHARED
 
 FILES = files_of("kubernetes")

@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 from cluster_files import FOLDER, ROOT, documents, files_of, prepare_and_validate, ray_version
 
-from search.autoscaler import nodes_of_config
-from search.devices import DRIVER_RESOURCE
+from search.clusters.autoscaler import nodes_of_config
+from search.clusters.devices import DRIVER_RESOURCE
 from search.submit import SERVER, SHARED
 
 FILES = files_of("launcher")

@@ -13,10 +13,10 @@ from card_schemas import ROWS, SCHEMAS, SIZE, picture, write_mirror
 from card_tables import PAGE, page_with_tables, read_cards
 from datasets import Dataset, Features, disable_progress_bars, enable_progress_bars
 
-from search.task_config import DataConfig, TaskConfig
-from trainables.images import image_size
-from trainables.samples import SPLITS, Sample, Split
-from trainables.source_task import SourceTask
+from search.settings.task_config import DataConfig, TaskConfig
+from trainables.data.samples import SPLITS, Sample, Split
+from trainables.sources.images import image_size
+from trainables.sources.source_task import SourceTask
 
 CARDS = read_cards()
 SPLITS_OF = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from search.study_check import check_study
-from search.study_file import load_study
+from search.clusters.study_check import check_study
+from search.settings.study_file import load_study
 
 STUDY = str(Path(__file__).resolve().parents[3] / "examples" / "quickstart.yaml")
 

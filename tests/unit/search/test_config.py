@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from search.config import StudyConfig
-from search.selection_config import FinalistsConfig
-from search.study_file import InputError, dump_study, load_study, parse_study, resolve_paths
+from search.settings.selection_config import FinalistsConfig
+from search.settings.study_file import InputError, dump_study, load_study, parse_study, resolve_paths
 from spaces.recipe import Recipe
 from spaces.space import Bounds, RecipeSpace
 from spaces.subsets import SUBSETS
-from trainables.source_task import SourceTask
+from trainables.sources.source_task import SourceTask
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from search.objective import Objective, paired_metrics
-from trainables.evaluation import Evaluation
+from trainables.scoring.evaluation import Evaluation
 
 
 def evaluations(**scores: tuple[float, ...]) -> dict[str, Evaluation]:

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,14 @@ from made_study import (
     trial,
     with_answers,
 )
+from report_texts import Page, render, text_of
 
-from search import findings
-from search.choices import Choice
 from search.config import StudyConfig
-from search.evidence import Finalist, FinalistRun
+from search.decision.choices import Choice
+from search.decision.evidence import Finalist, FinalistRun
+from search.findings import study_findings as findings
+from search.records.study_folder import StudyFolder
+from search.records.study_record import Predictions, StudyRecord
 from search.report import render_report
 from search.report_files import write_report
 from search.report_sections.choices import choice_cards
@@ -38,44 +40,12 @@ from search.report_sections.ranking import ranking_rows
 from search.report_sections.whiskers import Whisker
 from search.results import TrialResult, TrialState
 from search.selection import select
-from search.study_folder import StudyFolder
-from search.study_record import Predictions, StudyRecord
 from search.wording import UNKNOWN
-from trainables.lm_eval_task import LmEvalTask
+from trainables.data.samples import Sample
 from trainables.metrics import METRICS, MetricSpec
-from trainables.samples import Sample
+from trainables.scoring.lm_eval_task import LmEvalTask
 
 ATTACK = "<script>alert(1)</script>"
-
-
-def render(study: StudyRecord) -> str:
-    return render_report(study, select(study.trials, study.objective))
-
-
-class Page(HTMLParser):
-    """The texts of a page by the tag around them, scripts and styles left out of `text`."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.tags, self.attributes = "", [], []
-        self._skipping = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-        self._skipping = tag in ("script", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._skipping = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._skipping:
-            self.text += f"{data} "
-
-
-def text_of(study: StudyRecord) -> str:
-    return " ".join(Page(render(study)).text.split())
 
 
 def plot_data(html: str) -> Any:

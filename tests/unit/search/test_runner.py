@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from search.base import base_lines
-from search.study_file import InputError, load_study
-from search.study_folder import StudyFolder, make_anew
-from trainables.evaluation import Evaluation
+from search.phases.base import base_lines
+from search.records.study_folder import StudyFolder, make_anew
+from search.settings.study_file import InputError, load_study
+from trainables.scoring.evaluation import Evaluation
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,9 +13,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
-from search.optuna_store import open_storage
 from search.sampler import RecipeSampler
-from search.search_config import SearchConfig
+from search.settings.search_config import SearchConfig
+from search.stores.optuna_store import open_storage
 from spaces.presets import preset_params
 from spaces.space import Bounds, RecipeSpace
 

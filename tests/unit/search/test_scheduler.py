@@ -10,7 +10,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from search.config import StudyConfig, TrainingConfig
 from search.scheduler import make_scheduler
-from search.search_config import PruningConfig, SearchConfig
+from search.settings.search_config import PruningConfig, SearchConfig
 
 
 def study(first_rung: int, factor: int, steps: int) -> StudyConfig:

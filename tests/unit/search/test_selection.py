@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.naming import done_to
+from search.decision.naming import done_to
 from search.objective import Objective, Score
 from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection, select

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.command_runner import SSHCommandRunner
 
-from search.study_file import InputError, load_study
+from search.settings.study_file import InputError, load_study
 from search.submit import SERVER, SHARED, command_line, find_study, rejoin
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from tiny_models import IDS, encoder, samples
 
-from trainables.bad_samples import SampleError
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
-from trainables.samples import Sample
+from trainables.data.bad_samples import SampleError
+from trainables.data.samples import Sample
 from trainables.tiny.build import IMAGE_TOKENS, build_processor, build_tokenizer
 
 PAD = IDS["<pad>"]

@@ -21,10 +21,10 @@ from tiny_models import IDS as TINY_IDS
 from tiny_models import encoder as tiny_encoder
 from tiny_multimodal import CLASSES, samples, tokenizer
 
-from trainables.bad_samples import SampleError
 from trainables.collate import Encoder, collate, pad_token_id
+from trainables.data.bad_samples import SampleError
+from trainables.data.samples import Sample, Turn
 from trainables.formats.dialogue import Dialogue, samples_of
-from trainables.samples import Sample, Turn
 
 CONVERSING = [name for name in CLASSES if name != "paligemma"]
 ENDS = {name: each.end for name, each in CLASSES.items()} | {

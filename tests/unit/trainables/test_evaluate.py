@@ -10,14 +10,14 @@ from tiny_models import IDS, encoder, llava, recipe, samples
 from torch import nn
 
 from trainables.collate import EncodedSample, Encoder
+from trainables.data.samples import Sample
+from trainables.data.tasks import EmbeddedTask
 from trainables.evaluate import TaskOutput, evaluate_task
-from trainables.generation import generated_answers, token_limits
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.metrics import DEFAULT_DECODING, EXACT_MATCH, Decoding, MetricSpec
 from trainables.model import load_model, load_processor
-from trainables.samples import Sample
-from trainables.tasks import EmbeddedTask
+from trainables.scoring.generation import generated_answers, token_limits
 
 ANSWERS = ("red", "cat dog", "1 : 45", "no")
 

@@ -22,7 +22,7 @@ from spaces.roles import ROLES
 from spaces.subsets import SUBSETS, roles_of
 from spaces.vision_families import VISION_TOWERS
 from trainables.manifest import build_manifest
-from trainables.slices import sliced
+from trainables.weights.slices import sliced
 
 
 @cache

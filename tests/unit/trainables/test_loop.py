@@ -13,9 +13,9 @@ from spaces.recipe import Recipe
 from spaces.subsets import SUBSETS
 from trainables.collate import collate
 from trainables.loop import Progress, TrialFailed, fine_tune, learning_rate_at
-from trainables.losses import answer_logits, answer_loss_sum
 from trainables.manifest import build_manifest
-from trainables.trained import trained_manifest
+from trainables.training.losses import answer_logits, answer_loss_sum
+from trainables.weights.trained import trained_manifest
 
 PAD = IDS["<pad>"]
 

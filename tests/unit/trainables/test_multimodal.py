@@ -16,12 +16,12 @@ import torch
 from tiny_multimodal import CLASSES, IDS
 
 from trainables.collate import EncodedSample, Encoder, collate, pad_token_id
+from trainables.data.samples import Sample
 from trainables.evaluate import evaluate_task
-from trainables.generation import generated_answers
-from trainables.losses import answer_loss_sum
 from trainables.metrics import EXACT_MATCH
 from trainables.model import load_model, load_processor
-from trainables.samples import Sample
+from trainables.scoring.generation import generated_answers
+from trainables.training.losses import answer_loss_sum
 
 EACH_CLASS = pytest.mark.parametrize("name", CLASSES)
 LENGTH = 512

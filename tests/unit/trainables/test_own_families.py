@@ -15,9 +15,9 @@ from trainables.collate import Encoder
 from trainables.loop import fine_tune
 from trainables.manifest import build_manifest
 from trainables.model import load_model, load_skeleton
-from trainables.restore import borrowed
 from trainables.tiny.build import build_tokenizer
-from trainables.workbench import Workbench
+from trainables.weights.restore import borrowed
+from trainables.workers.workbench import Workbench
 
 ROLES = own_role_map(BLOOM_ROLES)
 

@@ -14,12 +14,12 @@ from tiny_models import adapters, save_llava
 
 from search.exports.source import read_source
 from search.exports.to_transformers import export
-from search.user_input import InputError
+from search.settings.user_input import InputError
 from trainables.checkpoint import apply_delta
 from trainables.collate import Encoder
-from trainables.evaluator import Evaluator
 from trainables.model import load_model
-from trainables.parallel import Share
+from trainables.scoring.evaluator import Evaluator
+from trainables.training.parallel import Share
 
 MARK = "{# of this base #}"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
+from trainables.data.samples import Sample, Split
+from trainables.data.task_spec import TaskSpec
 from trainables.formats import to_samples
-from trainables.row import Row
-from trainables.samples import Sample, Split
-from trainables.task_spec import TaskSpec
+from trainables.sources.row import Row
 
 WHERE = "data/birds.jsonl:7"
 

@@ -8,9 +8,9 @@ from format_rows import WHERE, read
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from trainables.bad_samples import SampleError
+from trainables.data.bad_samples import SampleError
+from trainables.data.samples import Sample
 from trainables.formats import COLUMNS
-from trainables.samples import Sample
 
 KNOWN = sorted({column for fields in COLUMNS.values() for names in fields.values() for column in names})
 INNER = ["role", "content", "from", "value", "type", "text", "image", "image_url", "url", "label", "answer"]

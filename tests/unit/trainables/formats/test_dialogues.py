@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.data.samples import IMAGE_MARK, Sample, Turn
 from trainables.formats.dialogue import Dialogue, samples_of
-from trainables.samples import IMAGE_MARK, Sample, Turn
 
 PAIRS = st.lists(st.integers(0, 2), min_size=1, max_size=6)
 

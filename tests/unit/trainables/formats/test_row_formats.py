@@ -10,11 +10,11 @@ from typing import Any, get_args
 import pytest
 from format_rows import WHERE, one, picture, read
 
-from trainables.bad_samples import SampleError
+from trainables.data.bad_samples import SampleError
+from trainables.data.samples import Turn
+from trainables.data.task_spec import Format, TaskSpec
 from trainables.formats import COLUMNS, detect_format, to_samples
-from trainables.row import Row
-from trainables.samples import Turn
-from trainables.task_spec import Format, TaskSpec
+from trainables.sources.row import Row
 
 LETTER = "Answer with the option's letter from the given choices directly."
 

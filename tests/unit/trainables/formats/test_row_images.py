@@ -11,7 +11,7 @@ import pytest
 from format_rows import WHERE, one, picture
 from PIL import Image
 
-from trainables.bad_samples import SampleError
+from trainables.data.bad_samples import SampleError
 from trainables.formats.row_images import image_source
 
 

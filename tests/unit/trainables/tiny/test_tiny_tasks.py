@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from trainables.samples import SPLITS, fingerprint
+from trainables.data.samples import SPLITS, fingerprint
 from trainables.tiny import TASKS, load_split
 from trainables.tiny.splits import pretraining_items, split_size
 from trainables.tiny.vocabulary import VOCABULARY

@@ -1,0 +1,72 @@
+"""Connecting to Ray: the cluster of `RAY_ADDRESS`, or one started here for the time of a study."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from search.clusters.devices import DRIVER_RESOURCE, LOCAL_DRIVERS
+from search.phases.study_failed import StudyFailed
+from search.settings.user_input import InputError
+
+
+def cluster_address() -> str | None:
+    """Return the address of the cluster to join, or None to start one here."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
+
+
+@contextmanager
+def connected() -> Iterator[Mapping[str, float]]:
+    """Connect to Ray, and disconnect or end what was started on leaving.
+
+    Yields:
+        The cluster's total resources.
+
+    Raises:
+        InputError: `RAY_ADDRESS` names a cluster that can't be reached.
+        StudyFailed: None is named, and Ray does not start here.
+    """
+    # Tune and Train announce themselves and their advice on every run; errors still come through.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Worker groups are many small processes by design, about which Ray would warn on a small machine.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
+    import ray
+
+    # A failed trial is shown and recorded with its reason; Tune would print its traceback on top.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    address = cluster_address()
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address:
+        try:
+            ray.init(address=address, namespace="recipe-search", **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {_one_line(error)}") from None
+    else:
+        try:
+            ray.init(
+                address="local",
+                namespace="recipe-search",
+                resources={DRIVER_RESOURCE: LOCAL_DRIVERS},
+                include_dashboard=False,
+                **quiet,
+            )
+        # Where its processes are not up within half a minute Ray raises a plain `Exception`.
+        except Exception as error:
+            raise StudyFailed(
+                f"Ray did not start: {_one_line(error)}. Where the machine is very busy, try again: Ray's "
+                "processes must be up within 30 s"
+            ) from error
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,91 @@
+"""What `run`, `apply` and `evaluate` share: Ray, what is placed on it, and the pool of warm worker groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import TuneError
+from rich.console import Console
+
+from search.clusters.autoscaler import cluster_nodes
+from search.clusters.cluster import connected
+from search.clusters.devices import Node
+from search.data.encoding import encode_once, for_workers
+from search.findings.data_findings import data_lines
+from search.phases.steps import step
+from search.phases.study_failed import StudyFailed
+from search.planning.placement import Placement
+from search.planning.preparation import Prepared, place_study, with_evaluation_that_fits
+from trainables.pool import ON_HEAD, WorkerPool
+
+
+@contextmanager
+def started(console: Console) -> Iterator[tuple[Sequence[Node], bool]]:
+    """Join the cluster of `RAY_ADDRESS`, or start Ray here for as long as the context is open.
+
+    Args:
+        console: Where the progress is shown.
+
+    Yields:
+        The cluster's nodes, and whether it grows.
+
+    Raises:
+        InputError: The cluster can't be reached.
+        StudyFailed: Ray failed.
+    """
+    with ExitStack() as starting:
+        starting.enter_context(step(console, "starting Ray"))
+        with connected():
+            try:
+                found = cluster_nodes()
+                starting.close()
+                yield found
+            except (ray.exceptions.RayError, TuneError) as error:
+                raise StudyFailed(str(error).strip().splitlines()[-1]) from error
+
+
+def placed(prepared: Prepared, nodes: Sequence[Node], console: Console) -> tuple[Prepared, Placement]:
+    """Place what was prepared on a cluster's nodes, and encode its samples.
+
+    Raises:
+        InputError: The cluster is too small, or a sample can't be encoded.
+    """
+    placement = place_study(prepared.config, prepared.outline, nodes)
+    prepared = encode_once(with_evaluation_that_fits(prepared, placement), console)
+    for warning in placement.warnings:
+        console.print(f"warning: {warning}")
+    for line in data_lines(prepared.leaks, prepared.warnings, prepared.bad):
+        console.print(line)
+    return prepared, placement
+
+
+@contextmanager
+def open_pool(prepared: Prepared, placement: Placement, storage: Path, *, grows: bool) -> Iterator[Any]:
+    """Open a pool of worker groups, and close it on leaving.
+
+    Args:
+        prepared: What its workers load.
+        placement: What they take from the cluster.
+        storage: Folder that all nodes share, for Ray Train's own state.
+        grows: Whether the cluster does.
+
+    Yields:
+        Handle of the `WorkerPool` actor.
+    """
+    resources = prepared.config.resources
+    pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
+        for_workers(prepared.setup),
+        placement.nodes,
+        str(storage),
+        resources.max_failures,
+        grows=grows,
+        max_idle=resources.max_idle_groups,
+    )
+    try:
+        yield pool
+    finally:
+        ray.get(pool.close.remote())

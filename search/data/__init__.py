@@ -1,0 +1,1 @@
+"""A study's data before it is trained on: what is read, refused or left out, and encoded once."""

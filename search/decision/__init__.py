@@ -1,0 +1,1 @@
+"""Which candidate is chosen, by what rule, on what evidence, and how sure that is."""

@@ -1,0 +1,1 @@
+"""Finalists: the best candidates trained again on new seeds and confirmed on samples not seen before."""

@@ -1,0 +1,1 @@
+"""What a study found, as numbers, rows and sentences for a reader."""

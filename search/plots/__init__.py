@@ -1,0 +1,1 @@
+"""The plots of a study: pure functions from what was measured to plotly figures."""

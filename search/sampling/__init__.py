@@ -1,0 +1,1 @@
+"""What stands behind the sampler and the scheduler: several aims, breeding, fronts and halving by them."""

@@ -1,0 +1,1 @@
+"""MLflow's and Optuna's stores: reached, prepared, written to and shown."""

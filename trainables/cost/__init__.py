@@ -1,0 +1,1 @@
+"""What training takes: memory, FLOPs and energy, estimated beforehand or measured."""

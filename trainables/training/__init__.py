@@ -1,0 +1,1 @@
+"""The parts of an optimiser step, in one process or several."""
