@@ -83,6 +83,7 @@ class Trial:
         return os.getpid(), ray.get(pool.lease.remote(shape, name))
 
 
+@pytest.mark.slow
 def test_two_shapes_take_turns(make_pool: Callable[..., Any]) -> None:
     """One walk, so that only three groups have to start."""
     pool = make_pool(max_idle=1)

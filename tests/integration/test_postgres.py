@@ -32,8 +32,8 @@ from spaces.presets import preset_params
 from spaces.recipe import Recipe
 from spaces.space import Bounds, RecipeSpace
 
-WRITERS = 10
 TRIALS = 4  # of each writer
+WRITERS = pytest.mark.parametrize("writers", [3, pytest.param(10, marks=pytest.mark.slow)])
 SPACE = RecipeSpace(
     subsets=("full", "sa_proj", "gate_up"), learning_rate=Bounds(1e-5, 1e-2), steps=40, batch_size=(8,)
 )
@@ -73,9 +73,9 @@ def processes() -> ForkServerContext:
 
 @pytest.fixture(scope="module")
 def mlflow_store(server: PostgresServer, processes: ForkServerContext) -> str:
-    """A store that ten programs prepared at once."""
+    """A store that several programs prepared at once."""
     address = server.create("mlflow")
-    at_once(processes, prepare_store, [(address,)] * WRITERS)
+    at_once(processes, prepare_store, [(address,)] * 3)
     return address
 
 
@@ -122,8 +122,8 @@ def score_of(writer: int, trial: int) -> float:
     return writer + trial / 10
 
 
-def record_a_study(address: str, writer: int) -> None:
-    tracker = StudyTracker(address, "shared")
+def record_a_study(address: str, experiment: str, writer: int) -> None:
+    tracker = StudyTracker(address, experiment)
     with tracker:
         tracker.start_study(study_config(f"study{writer}"), tags={}, fingerprints={})
         for number in range(TRIALS):
@@ -148,20 +148,26 @@ def record_a_study(address: str, writer: int) -> None:
     assert tracker.warnings == []
 
 
-def test_ten_studies_record_at_once_and_nothing_is_lost(
-    mlflow_store: str, processes: ForkServerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@WRITERS
+def test_several_studies_record_at_once_and_nothing_is_lost(
+    writers: int,
+    mlflow_store: str,
+    processes: ForkServerContext,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where the artifacts go
-    at_once(processes, record_a_study, [(mlflow_store, writer) for writer in range(WRITERS)])
+    name = f"shared by {writers}"
+    at_once(processes, record_a_study, [(mlflow_store, name, writer) for writer in range(writers)])
     client = MlflowClient(mlflow_store)
-    experiment = client.get_experiment_by_name("shared")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     studies = {run.data.tags["study"]: run for run in runs if run.data.tags["kind"] == "study"}
-    assert sorted(studies) == [f"study{writer}" for writer in range(WRITERS)]
-    assert len(runs) == WRITERS * (1 + TRIALS)
+    assert sorted(studies) == [f"study{writer}" for writer in range(writers)]
+    assert len(runs) == writers * (1 + TRIALS)
     assert {run.info.status for run in runs} == {"FINISHED"}
-    for writer in range(WRITERS):
+    for writer in range(writers):
         parent = studies[f"study{writer}"].info.run_id
         assert studies[f"study{writer}"].data.params["training.steps"] == "40"
         nested = {
@@ -202,22 +208,23 @@ def search(address: str, writer: int) -> None:
         searcher.on_trial_complete(trial, rung if number == 1 else end, error=number == 2)
 
 
-def test_ten_samplers_share_a_study_and_no_trial_is_lost_or_taken_twice(
-    server: PostgresServer, processes: ForkServerContext
+@WRITERS
+def test_several_samplers_share_a_study_and_no_trial_is_lost_or_taken_twice(
+    writers: int, server: PostgresServer, processes: ForkServerContext
 ) -> None:
-    address = server.create("optuna")
-    at_once(processes, prepare_storage, [(address,)] * WRITERS)
+    address = server.create(f"optuna{writers}")
+    at_once(processes, prepare_storage, [(address,)] * writers)
     sampler(address)
-    at_once(processes, search, [(address, writer) for writer in range(WRITERS)])
+    at_once(processes, search, [(address, writer) for writer in range(writers)])
     trials = optuna.load_study(study_name="shared", storage=open_database(address)).get_trials()
-    assert [trial.number for trial in trials] == list(range(WRITERS * TRIALS))
+    assert [trial.number for trial in trials] == list(range(writers * TRIALS))
     # Of each writer's four trials one was stopped at its first rung and one failed.
     ended = [(trial.state, trial.value, trial.intermediate_values) for trial in trials]
     complete = sorted(value for state, value, _ in ended if state is OptunaState.COMPLETE)
-    assert complete == sorted(score_of(writer, number) for writer in range(WRITERS) for number in (0, 3))
+    assert complete == sorted(score_of(writer, number) for writer in range(writers) for number in (0, 3))
     pruned = sorted(value for state, value, _ in ended if state is OptunaState.PRUNED)
-    assert pruned == [score_of(writer, 1) - 1 for writer in range(WRITERS)]
-    assert [state for state, *_ in ended].count(OptunaState.FAIL) == WRITERS
+    assert pruned == [score_of(writer, 1) - 1 for writer in range(writers)]
+    assert [state for state, *_ in ended].count(OptunaState.FAIL) == writers
     assert all(set(rungs) == {20} for *_, rungs in ended)
     # A preset is one writer's alone.
     presets = sorted(trial.user_attrs["preset"] for trial in trials if "preset" in trial.user_attrs)
