@@ -19,6 +19,8 @@ _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ONE_AT_A_TIME = ("integration", "e2e")
 
 
+# Before xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep in one process what must not run side by side; skip what needs a GPU where there is none."""
     for item in items:

@@ -146,8 +146,11 @@ class TestSoup:
         exact = torch.stack([tensor.double() for tensor in tensors]).mean(0)
         scale = torch.stack([tensor.double().abs() for tensor in tensors]).amax(0)
         # At most four steps, each of which rounds a difference, a share of it and a sum: 4 x 5 x 2^-24 of the
-        # largest number. Then one rounding to the tensors' type.
-        allowed = (4 * 5 * 2.0**-24 + torch.finfo(tensors[0].dtype).eps) * scale
+        # largest number. Then one rounding to the tensors' type. Below the smallest normal number it is off
+        # by up to half of the smallest number that there is: of 2^-149, and of smallest_normal x eps.
+        kind = torch.finfo(tensors[0].dtype)
+        smallest = 4 * 5 * 2.0**-150 + kind.smallest_normal * kind.eps
+        allowed = (4 * 5 * 2.0**-24 + kind.eps) * scale + smallest
         assert ((averaged(tensors).double() - exact).abs() <= allowed).all()
 
 
