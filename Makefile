@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # One thread a process: tests, Ray workers and torch would otherwise compete for the same cores.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 # Two processes: one for what starts Ray, the other for unit tests, until either has only those left.
-SIDE_BY_SIDE := --numprocesses 2 --dist loadgroup
+SIDE_BY_SIDE := --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,21 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-# What starts Ray, servers or browsers, each of which takes all cores at times.
-_ONE_AT_A_TIME = ("integration", "e2e")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Send a file's tests to one process, and all that start Ray, servers or browsers to the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneAtATime(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.split("/")[1]
+            return "one at a time" if folder in ("integration", "e2e") else nodeid.split("::")[0]
+
+    return OneAtATime(config, log)
 
 
-# Before xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process what must not run side by side; skip what needs a GPU where there is none."""
-    for item in items:
-        if item.path.relative_to(ROOT / "tests").parts[0] in _ONE_AT_A_TIME:
-            item.add_marker(pytest.mark.xdist_group("one at a time"))
-    _skip_without_gpu(items)
-
-
-def _skip_without_gpu(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none; torch is imported only if such a test was collected."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
