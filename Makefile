@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 # One thread a process: tests, Ray workers and torch would otherwise compete for the same cores.
 PYTEST := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
-# Two processes: one for what starts Ray, the other for unit tests, until either has only those left.
+# Two processes, each with one Ray at a time; see tests/conftest.py.
 SIDE_BY_SIDE := --numprocesses 2
 
 .DEFAULT_GOAL := help

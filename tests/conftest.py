@@ -18,15 +18,15 @@ _CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Send a file's tests to one process, and all that start Ray, servers or browsers to the same one."""
+    """Send a file's tests to one process, and a folder's that starts Ray, servers or browsers."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneAtATime(LoadScopeScheduling):
+    class OneRayEach(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             folder = nodeid.split("/")[1]
-            return "one at a time" if folder in ("integration", "e2e") else nodeid.split("::")[0]
+            return folder if folder in ("integration", "e2e") else nodeid.split("::")[0]
 
-    return OneAtATime(config, log)
+    return OneRayEach(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
