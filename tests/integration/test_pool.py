@@ -174,6 +174,7 @@ def found_by_rank_0(folder: Path) -> str:
     return Folder(folder)
 
 
+@pytest.mark.slow
 def test_one_of_two_workers_that_can_not_load_the_model_is_heard(base: Path, tmp_path: Path) -> None:
     """Its fellow waits for it in a collective, and so Ray Train never ends."""
     broken = replace(setup(base), model=found_by_rank_0(base))

@@ -339,6 +339,7 @@ def test_every_sample_s_prediction_lies_beside_its_score(outcome: Outcome, home:
     assert artifacts == {f"predictions/{name}.parquet" for name in files}
 
 
+@pytest.mark.slow
 def test_a_second_study_takes_the_base_from_the_cache_and_may_keep_it(
     outcome: Outcome, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,6 +293,7 @@ def test_a_group_that_dies_fails_the_trial_and_leaves_the_pool(pool: Any, tmp_pa
     assert not status.idle
 
 
+@pytest.mark.slow
 def test_a_group_that_died_while_idle_is_replaced(pool: Any, tmp_path: Path) -> None:
     lease = ray.get(pool.lease.remote(GroupShape()), timeout=60)
     ray.get(pool.release.remote(lease.name))

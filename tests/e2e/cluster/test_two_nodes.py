@@ -102,7 +102,7 @@ def running(processes: list[str]) -> list[str]:
 
 
 # Minutes where other work keeps the cores busy.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
