@@ -268,8 +268,8 @@ def _made_with(document: RecipeDocument) -> str:
     rows = [["package", "version"], *([plain(k), plain(v)] for k, v in document.versions.items())]
     data = [["data", "SHA-256"], *([plain(k), f"`{v}`"] for k, v in document.data.items())]
     base = document.model.fingerprint if document.model else ""
-    seed = (document.evidence or {}).get("seed")
-    lines = [f"Base model's SHA-256: `{base or 'unknown'}`. Seed: {seed if seed is not None else 'unknown'}."]
+    seed = "unknown" if (document.evidence or {}).get("seed") is None else document.seed
+    lines = [f"Base model's SHA-256: `{base or 'unknown'}`. Seed: {seed}."]
     assert document.recipe is not None
     lines.append(f"Recipe in a word: {plain(recipe_label(document.recipe))}.")
     return "\n\n".join([*lines, *(_table(each) for each in (rows, data) if len(each) > 1)])

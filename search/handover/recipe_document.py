@@ -195,8 +195,10 @@ class RecipeDocument:
     def seed(self) -> int:
         """The seed of the weights that were handed over; 0 where the file tells none."""
         evidence = self.evidence or {}
-        confirmed = (evidence.get("confirm") or {}).get("handed_over")
-        return int(confirmed if confirmed is not None else evidence.get("seed") or 0)
+        own = (evidence.get("selected") or {}).get("seed")
+        if own is None:
+            own = (evidence.get("confirm") or {}).get("handed_over")
+        return int(own if own is not None else evidence.get("seed") or 0)
 
     @property
     def recipes(self) -> dict[int, Recipe]:

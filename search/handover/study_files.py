@@ -84,7 +84,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
 def _handed_over(document: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return what tells a recipe's weights from others: the point, and the new seed of a finalist's run."""
     evidence = document.get("evidence") or {}
-    return document.get("point"), (evidence.get("confirm") or {}).get("handed_over")
+    return document.get("point"), (evidence.get("selected") or {}).get("seed")
 
 
 def write_card(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
@@ -243,11 +243,13 @@ def _evidence(record: StudyRecord, selection: Selection, winner: TrialResult, ru
 def _confirm_evidence(record: StudyRecord, finalist: Finalist | None) -> dict[str, Any]:
     """Return what new seeds of the selected recipe scored on data that the search never saw, if any was.
 
-    Values are means over the seeds, with the intervals where they are known.
+    Values are the estimates over the seeds, with their intervals; means where these are not known.
     """
     runs = [] if finalist is None else [run for run in finalist.runs if run.confirmed is not None]
-    if finalist is None or not runs:
+    if finalist is None:
         return {}
+    if not runs:
+        return _selected_run(finalist.run)
     scores = [run.confirmed.to_metrics() for run in runs if run.confirmed is not None]
     found: dict[str, Any] = {
         "split": "confirm",
@@ -255,12 +257,11 @@ def _confirm_evidence(record: StudyRecord, finalist: Finalist | None) -> dict[st
         "handed_over": None if finalist.run is None else finalist.run.seed,
     }
     for name in MEASURES:
-        value = round(fmean(score[name] for score in scores), 4)
         if finalist.estimates is None:
-            found[name] = {"value": value}
+            found[name] = {"value": round(fmean(score[name] for score in scores), 4)}
             continue
         known = finalist.estimates.of(name)
-        found[name] = {"value": value, "low": round(known.low, 4), "high": round(known.high, 4)}
+        found[name] = {end: round(getattr(known, end), 4) for end in ("value", "low", "high")}
 
     def tasks(names: tuple[str, ...]) -> dict[str, dict[str, float | int]]:
         means = {name: fmean(run.confirm[name].value for run in runs) for name in names}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_study import BASE, config, record, trial
+from made_study import BASE, config, finalist, record, trial
 from safetensors.torch import load_file
 
 from search.handover.recipe_document import RecipeDocument
@@ -109,6 +109,35 @@ def test_the_selected_recipe_with_its_evidence(folder: StudyFolder) -> None:
     assert document["data"] == {"count/train": "d1"}
     assert document["versions"] == {"torch": "2.13.0"}
     assert "trial 1" in str(document["reason"])
+
+
+def test_the_worst_drop_over_seeds_is_that_of_the_mean_values() -> None:
+    """One seed drops 20 on colour, the other on shape: each drops 10 on average, and no task more."""
+    seeds = [{**BASE, "count": 60.0, "colour": 70.0}, {**BASE, "count": 60.0, "shape": 60.0}]
+    again = finalist("trial 0", *seeds)
+    study = dataclasses.replace(
+        record([trial(0, [{"count": 60.0}])]), finalists=(again,), confirm_base=record().base
+    )
+    selection = dataclasses.replace(select(study.trials, study.objective), finalist=again)
+    confirm = recipe_document(study, selection)["evidence"]["confirm"]
+    # The interval of a made finalist reaches 3 points to both sides.
+    assert confirm["worst_forgetting"] == {"value": 10.0, "low": 7.0, "high": 13.0}
+    # Gain (50 + 0) / 2, forgetting (10 + 10) / 2.
+    assert confirm["score"] == {"value": 15.0, "low": 12.0, "high": 18.0}
+
+
+def test_weights_of_a_seed_that_was_not_confirmed_are_named_by_it() -> None:
+    again = finalist("trial 0", {"count": 60.0})
+    runs = tuple(dataclasses.replace(run, confirm={}, confirmed=None) for run in again.runs)
+    study = record([trial(0, [{"count": 50.0}])])
+    selection = dataclasses.replace(
+        select(study.trials, study.objective),
+        finalist=dataclasses.replace(again, runs=runs, estimates=None),
+    )
+    fields = recipe_document(study, selection)
+    assert "confirm" not in fields["evidence"]
+    assert fields["evidence"]["selected"]["seed"] == 100
+    assert RecipeDocument.from_dict(fields, "recipe.yaml").seed == 100
 
 
 def test_the_winner_s_weights_are_handed_over(folder: StudyFolder) -> None:

@@ -133,6 +133,9 @@ def test_weights_of_another_seed_are_told_by_their_own_values() -> None:
     # No interval: that one is of the first training.
     assert rows(card, "What was measured")[2] == ["count", "target", "10.0", "35.0", "+25.0", "100"]
     assert "on the new seed 7" in card
+    assert "Seed: 7." in card
+    # The study's own seed is that of weights that the search trained.
+    assert "Seed: 5." in model_card("made", document())
     assert {e.metric_value for e in ModelCard(card).data.eval_results} == {35.0, 40.0, 85.0, 79.0}
 
 
