@@ -35,6 +35,7 @@ class Selection:
             per-sample scores are known. See `search.decision.candidates` for the keys.
         tied: Keys of the candidates whose difference to the best, or to the choice taken, lies within
             noise, itself among them.
+        best: Key of the one that these are compared with; None where nothing beats the base.
         finalist: What was trained again of the winner; None where nothing was.
         choices: Recipes of the front of gain and forgetting, by name.
         notes: What limits the verdict, one sentence each.
@@ -48,6 +49,7 @@ class Selection:
     reason: str
     estimates: Mapping[str, Estimates] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
+    best: str | None = None
     finalist: Finalist | None = None
     choices: tuple[Choice, ...] = ()
     notes: tuple[str, ...] = ()
@@ -94,13 +96,13 @@ def select(
     finalists: Sequence[Finalist] = (),
     confirmation: Evidence = NO_EVIDENCE,
     choice: str | None = None,
-    other_bound: bool = False,
+    other_rule: bool = False,
 ) -> Selection:
     """Select a complete trial or a point by a rule, if it beats doing nothing; see `search.decision.rule`.
 
-    The rule chooses among the finalists, by what the confirm split says. Where all of them break the bound
-    there the base is kept, unless another bound was set than they were taken by, which they break on the
-    search split, too. A pruned trial is never selected: it was not trained to its end.
+    The rule chooses among the finalists, by what the confirm split says. By another rule than they were taken
+    by, another recipe may be the best on the search split, with more than any of them confirmed: then that
+    split decides. A pruned trial is never selected: it was not trained to its end.
 
     Args:
         trials: The trials.
@@ -111,7 +113,8 @@ def select(
         finalists: What was trained again.
         confirmation: What these are worth on the confirm split.
         choice: Name of the choice to take instead; see `search.decision.choices`.
-        other_bound: Whether the bound on forgetting is another one than the finalists were taken by.
+        other_rule: Whether the finalists were taken by another bound on forgetting, strict or not, another
+            weight of forgetting, or for something else that was maximised.
 
     Raises:
         ValueError: There is no such choice.
@@ -126,27 +129,6 @@ def select(
     feasible = {key: each for key, each in everyone.items() if keeps(each)}
     trained_again = confirmed(everyone, confirmation)
     finals = [each for each in trained_again if keeps(each)]
-    if other_bound and not finals and not any(each.key in feasible for each in trained_again):
-        trained_again = []
-    choices = offered_choices(feasible, by_key, objective)
-    if choice is not None:
-        taken = next((each for each in choices if each.name == choice), None)
-        if taken is None:
-            raise ValueError(reasons.no_such_choice(choice, choices))
-        asked_for = everyone[taken.candidate]
-        tied = level(list(feasible.values()), asked_for, rule.maximise, rule, evidence)
-        ruling = Ruling(first=asked_for, best=asked_for, tied=tuple(tied))
-    elif trained_again:
-        ruling = rule_on(finals, rule, confirmation)
-    else:
-        ruling = rule_on(list(feasible.values()), rule, evidence)
-    first = by_key[ruling.first.key] if ruling.first is not None else None
-    finalist = next((each for each in finalists if first is not None and each.candidate == first.key), None)
-    if finalist is not None:
-        finalist = replace(finalist, estimates=confirmation.estimates.get(finalist.candidate))
-    ranked = sorted(feasible.values(), key=lambda each: each.order("score"))
-    out = [each for key, each in everyone.items() if key not in feasible]
-    out.sort(key=lambda each: (worst_case(each, strict=rule.strict), each.number))
     case = reasons.Case(
         candidates=by_key,
         everyone=everyone,
@@ -155,8 +137,33 @@ def select(
         finals=finals,
         objective=objective,
         rule=rule,
-        ruling=ruling,
+        ruling=rule_on(finals, rule, confirmation),
     )
+    notes: tuple[str, ...] = ()
+    choices = offered_choices(feasible, by_key, objective)
+    if choice is not None:
+        taken = next((each for each in choices if each.name == choice), None)
+        if taken is None:
+            raise ValueError(reasons.no_such_choice(choice, choices))
+        asked_for = everyone[taken.candidate]
+        tied = level(list(feasible.values()), asked_for, rule.maximise, rule, evidence)
+        ruling = Ruling(first=asked_for, best=asked_for, tied=tuple(tied))
+        case = replace(case, ruling=ruling)
+    elif not trained_again:
+        case = replace(case, ruling=rule_on(list(feasible.values()), rule, evidence))
+    elif other_rule and _passed(case, evidence):
+        by_search = _by_search(case, evidence)
+        if by_search.ruling.first is not None and by_search.ruling.first.key not in confirmation.estimates:
+            notes = (reasons.offered(case),)
+        case = by_search
+    ruling = case.ruling
+    first = by_key[ruling.first.key] if ruling.first is not None else None
+    finalist = next((each for each in finalists if first is not None and each.candidate == first.key), None)
+    if finalist is not None:
+        finalist = replace(finalist, estimates=confirmation.estimates.get(finalist.candidate))
+    ranked = sorted(feasible.values(), key=lambda each: each.order("score"))
+    out = [each for key, each in everyone.items() if key not in feasible]
+    out.sort(key=lambda each: (worst_case(each, strict=rule.strict), each.number))
     return Selection(
         winner=first.trial if first is not None else None,
         point=first.made if first is not None else None,
@@ -166,6 +173,25 @@ def select(
         reason=reasons.taken(case, choice) if choice is not None else reasons.reason(case),
         estimates=evidence.estimates,
         tied=tuple(each.key for each in ruling.tied),
+        best=None if ruling.best is None else ruling.best.key,
         finalist=finalist,
         choices=choices,
+        notes=notes,
     )
+
+
+def _passed(case: reasons.Case, evidence: Evidence) -> bool:
+    """Return whether the best on the search split was not confirmed, and lies above all that was."""
+    best, sure = rule_on(list(case.feasible.values()), case.rule, evidence).best, case.ruling.best
+    if best is None or any(each.key == best.key for each in case.trained_again):
+        return False
+    return sure is None or best.value(case.rule.maximise) > sure.value(case.rule.maximise)
+
+
+def _by_search(case: reasons.Case, evidence: Evidence) -> reasons.Case:
+    """Return the case as the search split decides it, among all but those that the confirm split refutes."""
+    confirmed = {each.key for each in case.finals if each.low(case.rule.maximise) > 0}
+    refuted = {each.key for each in case.trained_again} - confirmed
+    able = {key: each for key, each in case.feasible.items() if key not in refuted}
+    ruling = rule_on(list(able.values()), case.rule, evidence)
+    return replace(case, feasible=able, trained_again=(), finals=(), ruling=ruling)

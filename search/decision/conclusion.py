@@ -20,7 +20,7 @@ _NAMED = 3
 
 
 def conclude(
-    record: StudyRecord, folder: Path, choice: str | None = None, *, other_bound: bool = False
+    record: StudyRecord, folder: Path, choice: str | None = None, *, other_rule: bool = False
 ) -> Selection:
     """Select by the study's rule from all that was measured so far.
 
@@ -28,7 +28,7 @@ def conclude(
         record: What the study measured; its configuration holds the rule.
         folder: The study's folder, where the scores of each sample lie.
         choice: Name of the choice to take instead of what the rule says; see `search.decision.choices`.
-        other_bound: Whether the bound on forgetting is another one than the study ran with.
+        other_rule: Whether the rule is another one than the finalists were taken by; see `search.selection`.
 
     Raises:
         ValueError: There is no such choice.
@@ -48,9 +48,9 @@ def conclude(
             trainings(candidates(record.trials, record.points)),
         ),
         choice=choice,
-        other_bound=other_bound,
+        other_rule=other_rule,
     )
-    return replace(selection, notes=tuple(_notes(record, selection)))
+    return replace(selection, notes=(*_notes(record, selection), *selection.notes))
 
 
 def _notes(record: StudyRecord, selection: Selection) -> Iterator[str]:

@@ -118,9 +118,9 @@ class Finalist:
     def run(self) -> FinalistRun | None:
         """The run whose weights stand for it: the one with the highest score on the search split.
 
-        What it scored on the confirm split decides nothing, so that those values stay unbiased. Runs that were
-        not scored there count only where there are no others, and so do runs whose weights are gone. None
-        where every run failed, and of a finalist that was dropped, whose weights are not written.
+        What it scored on the confirm split decides nothing, so that those values stay unbiased. Runs that
+        were not scored there count only where there are no others, and so do runs whose weights are gone.
+        None where every run failed, and of a finalist that was dropped, whose weights are not written.
         """
         if self.dropped:
             return None

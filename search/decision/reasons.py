@@ -12,16 +12,16 @@ from search.decision.evidence import Measure
 from search.decision.naming import candidate_name, candidate_subject
 from search.decision.rule import Contender, Ruling, worst_case
 from search.objective import Objective
-from search.settings.selection_config import SelectionConfig
+from search.settings.selection_config import SelectionConfig, TieBreak
 from search.wording import counted
 from spaces.nearest import did_you_mean
 
 _CALLED = {"score": "score", "target_gain": "gain"}
-_DECIDED = {
-    "held_out_forgetting": "forgets least",
-    "worst_forgetting": "has the smallest worst drop",
-    "cost": "costs least to train",
-    "target_gain": "gains most",
+_DECIDED: Mapping[TieBreak, str] = {
+    "held_out_forgetting": "less forgetting",
+    "worst_forgetting": "a smaller worst drop",
+    "cost": "a lower cost of training",
+    "target_gain": "a higher gain",
 }
 
 
@@ -61,7 +61,7 @@ def reason(case: Case) -> str:
         return _all_infeasible(case, case.everyone.values(), _tried(case.everyone.values(), "complete"))
     if case.ruling.first is None:
         return _nothing_gained(case)
-    if case.ruling.decided is not None:
+    if case.ruling.decided:
         return _tie_broken(case, case.ruling.first)
     measure = case.rule.maximise
     subject = candidate_subject(case.candidates[case.ruling.first.key])
@@ -77,6 +77,22 @@ def taken(case: Case, choice: str) -> str:
     return f"{subject} is the {choice} choice, which was asked for: {worth}"
 
 
+def offered(case: Case) -> str:
+    """Say what the finalists offer, as they were ruled on, where something else was selected."""
+    if not case.finals:
+        bound = case.objective.max_forgetting
+        assert bound is not None
+        how = ", by its interval's upper end" if case.rule.strict else ""
+        return f"No finalist keeps the allowed {bound:g} points of forgetting on the confirm split{how}."
+    best = case.ruling.best
+    if best is None:
+        called = _CALLED[case.rule.maximise]
+        return f"No finalist's {called} lies above 0 on the confirm split, beyond its noise."
+    name = candidate_name(case.candidates[best.key])
+    worth = _worth(best, case.rule.maximise)
+    return f"Confirmed by this rule, as the best of {_finalists(case.finals)}, is {name}: {worth}."
+
+
 def no_such_choice(choice: str, choices: Sequence[Choice]) -> str:
     """Say that a choice is not offered."""
     names = [each.name for each in choices]
@@ -87,12 +103,14 @@ def no_such_choice(choice: str, choices: Sequence[Choice]) -> str:
 
 def _tie_broken(case: Case, first: Contender) -> str:
     assert case.ruling.best is not None
-    assert case.ruling.decided is not None
     measure = case.rule.maximise
     subject = candidate_subject(case.candidates[first.key])
+    by = [_DECIDED[criterion] for criterion in case.ruling.decided]
+    if any(each.value(measure) < first.value(measure) for each in case.ruling.left):
+        by.append(f"the higher {_CALLED[measure]}")
     return (
-        f"{subject} {_DECIDED[case.ruling.decided]} of the {len(case.ruling.tied)} of {_among(case)} whose "
-        f"{_CALLED[measure]} lies within noise of the highest, {case.ruling.best.key}'s "
+        f"{subject} is chosen, by {', then '.join(by)}, of the {len(case.ruling.tied)} of {_among(case)} "
+        f"whose {_CALLED[measure]} lies within noise of the highest, {case.ruling.best.key}'s "
         f"{case.ruling.best.value(measure):+.1f}: {_worth(first, measure)}"
     )
 

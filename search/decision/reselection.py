@@ -172,14 +172,16 @@ def _concluded(root: Path, rule: Mapping[str, Any]) -> Reselected:
             "nothing to select from"
         )
     try:
-        selection = conclude(record, root, rule["choice"], other_bound=_bound(record) != _bound(stored))
+        selection = conclude(record, root, rule["choice"], other_rule=_goal(record) != _goal(stored))
     except ValueError as error:
         raise InputError(str(error)) from None
     return Reselected(record=record, selection=selection, folder=StudyFolder(root))
 
 
-def _bound(record: StudyRecord) -> tuple[float | None, bool]:
-    return record.config.objective.max_forgetting, record.config.selection.strict
+def _goal(record: StudyRecord) -> tuple[object, ...]:
+    """Return what decided who was to be trained again."""
+    objective, selection = record.config.objective, record.config.selection
+    return objective.max_forgetting, objective.forgetting_weight, selection.maximise, selection.strict
 
 
 def _stored_rule(folder: StudyFolder) -> Mapping[str, Any]:

@@ -69,14 +69,15 @@ class Ruling:
         first: The chosen one; None where none beats the base.
         best: The one with the highest value of those that beat the base; None where none does.
         tied: Those within noise of the best, itself among them, highest value first.
-        decided: The criterion that left only the chosen one, and maybe its equals; None where the highest
-            value did.
+        left: Those of them that no criterion left out, highest value first.
+        decided: The criteria that left somebody out, in their order; none where the best is chosen.
     """
 
     first: Contender | None = None
     best: Contender | None = None
     tied: tuple[Contender, ...] = ()
-    decided: TieBreak | None = None
+    left: tuple[Contender, ...] = ()
+    decided: tuple[TieBreak, ...] = ()
 
 
 def worst_case(contender: Contender, *, strict: bool) -> float:
@@ -107,13 +108,15 @@ def rule_on(contenders: Sequence[Contender], rule: SelectionConfig, evidence: Ev
         return Ruling()
     best = able[0]
     tied = level(able, best, measure, rule, evidence)
-    left, decided = tied, None
+    left, decided = tied, list[TieBreak]()
     for criterion in rule.ties:
         kept = _kept(left, criterion, rule, evidence)
-        if (best in left and best not in kept) or (len(kept) < len(left) and decided is not None):
-            decided = criterion
+        if len(kept) < len(left):
+            decided.append(criterion)
         left = kept
-    return Ruling(first=left[0], best=best, tied=tuple(tied), decided=decided)
+    if left[0] is best:
+        decided.clear()
+    return Ruling(first=left[0], best=best, tied=tuple(tied), left=tuple(left), decided=tuple(decided))
 
 
 def _kept(

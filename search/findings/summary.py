@@ -91,7 +91,11 @@ def _worth(record: StudyRecord, selection: Selection, searched: Score) -> list[t
     ]
     if sure is not None:
         rows.append(("", f"the search had shown {wording.points(searched.score)}"))
-    return [*rows, ("within noise", ", ".join(verdict.tied_names(record, selection)))]
+    best = verdict.best_name(record, selection)
+    near = ", ".join(verdict.tied_names(record, selection))
+    if best is None:
+        return [*rows, ("within noise", near)]
+    return [*rows, ("the best", f"{best}, within noise"), ("as near to it", near)]
 
 
 def _where(outcome: Outcome) -> Table:

@@ -105,11 +105,15 @@ def regret(finalist: Finalist, searched: float) -> float:
 
 
 def tied_names(record: StudyRecord, selection: Selection) -> list[str]:
-    """Name what lies within noise of the selected candidate."""
+    """Name what lies within noise of the best, or of the choice taken, but for that and the selected one."""
     by_key = {each.key: each for each in candidates(record.trials, record.points)}
-    chosen = findings.selected(selection)
-    keys = [key for key in selection.tied if chosen is not None and key != chosen.key]
-    return [brief_name(by_key[key]) for key in keys]
+    return [brief_name(by_key[key]) for key in selection.tied if key not in (selection.key, selection.best)]
+
+
+def best_name(record: StudyRecord, selection: Selection) -> str | None:
+    """Name the best of what the rule chose among; None where that is the selected one."""
+    by_key = {each.key: each for each in candidates(record.trials, record.points)}
+    return None if selection.best in (None, selection.key) else brief_name(by_key[selection.best])
 
 
 def _what(record: StudyRecord, selection: Selection) -> str:
@@ -223,10 +227,12 @@ def _ties(record: StudyRecord, selection: Selection) -> str:
     chosen = findings.selected(selection)
     if chosen is None:
         return ""
-    tied = tied_names(record, selection)
+    tied, best = tied_names(record, selection), best_name(record, selection)
+    verb, text = "is" if len(tied) == 1 else "are", wording.listed(tied, 3) if tied else ""
+    if best is not None:
+        others = f", and so {verb} {text}" if tied else ""
+        return f"The selected recipe is within noise of the best, {best}{others}."
     if tied:
-        verb = "is" if len(tied) == 1 else "are"
-        text = wording.listed(tied, 3)
         return f"{text[0].upper()}{text[1:]} {verb} within noise of it."
     if findings.confirmed(selection) is not None:
         # The rule compared these alone.

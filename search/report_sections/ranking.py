@@ -62,7 +62,8 @@ def formula(record: StudyRecord, selection: Selection) -> str:
             f" Brackets and bars are {share} intervals on the search split; the thin line is the base, at 0."
         )
     if len(selection.tied) > 1:
-        text += " Tied means complete, and within noise of the best."
+        what = "selected recipe" if selection.best == selection.key else "best"
+        text += f" Tied means complete, and within noise of the {what}."
     return text
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_study import BASE, config, evaluation, record, trial
+from made_study import BASE, config, estimate, estimates, evaluation, objective, record, trial
 
 from search.decision.conclusion import conclude
-from search.decision.evidence import Finalist, FinalistRun
+from search.decision.evidence import Estimate, Evidence, Finalist, FinalistRun, Measure
+from search.findings import verdict
 from search.phases import selecting
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult
-from search.selection import Selection
+from search.selection import Selection, select
 from search.settings.selection_config import FinalistsConfig
 from spaces.points import Interpolation, Point
 from trainables.files import write_atomically
@@ -133,11 +134,38 @@ def test_another_bound_that_no_finalist_keeps_selects_on_the_search_split(tmp_pa
         finalists=(finalist("trial 0", {**FIRST, "colour": 70.0}),),
         confirm_base=spread({}),
     )
-    found = conclude(again, tmp_path, other_bound=True)
+    found = conclude(again, tmp_path, other_rule=True)
     assert (found.key, found.finalist) == ("trial 1", None)
     assert "The selected recipe was not trained again" in notes(found)
+    assert "No finalist keeps the allowed 5 points of forgetting on the confirm split." in notes(found)
     # By the study's own bound what was not confirmed is not taken.
     assert conclude(again, tmp_path).keep_base
+
+
+@pytest.mark.parametrize(("again", "key"), [(SECOND, "trial 1"), ({}, "trial 0")], ids=["sure", "refuted"])
+def test_no_tie_break_takes_what_the_confirm_split_refutes(again: Mapping[str, float], key: str) -> None:
+    """Trial 0 scores 40 - 4; trial 1, within noise of it with 35, forgets less: it wins if confirmed."""
+    rows = [{**FIRST, "colour": 86.0, "shape": 76.0}, SECOND]
+    trials = [trial(number, [row]) for number, row in enumerate(rows)]
+
+    def difference(one: str, other: str, measure: Measure, confidence: float) -> Estimate:
+        return estimate(1.0, 5.0 if measure == "score" else 0.5)
+
+    searched = {f"trial {number}": estimates(row) for number, row in enumerate(rows)}
+    found = select(
+        trials,
+        objective(config()),
+        evidence=Evidence(estimates=searched, difference=difference),
+        finalists=[finalist("trial 1", again)],
+        confirmation=Evidence(estimates={"trial 1": estimates(again)}),
+        other_rule=True,
+    )
+    assert found.key == key
+    assert [each.number for each in found.ranking] == [0, 1]
+    # What it says of the finalists is news where none of them was taken.
+    assert found.notes == (
+        () if again else ("No finalist's score lies above 0 on the confirm split, beyond its noise.",)
+    )
 
 
 def test_finalists_that_failed_are_named_with_what_went_wrong(tmp_path: Path) -> None:
@@ -236,7 +264,11 @@ def test_recipes_within_noise_are_tied_and_the_milder_wins(tmp_path: Path) -> No
     assert found.tied == ("trial 0", "trial 1")
     assert found.key == "trial 1"
     assert (
-        "forgets least of the 2 of 2 feasible complete trials whose score lies within noise" in found.reason
+        "is chosen, by less forgetting, of the 2 of 2 feasible complete trials whose score lies within noise"
+    ) in found.reason
+    assert found.best == "trial 0"
+    assert verdict.paragraph(made_study, found).endswith(
+        "The selected recipe is within noise of the best, trial 0 (gate_up 1.0e-3)."
     )
 
 

@@ -202,17 +202,104 @@ def test_the_weights_are_those_of_the_seed_that_the_recipe_names(
     assert not folder.selected.exists()
 
 
+@pytest.mark.parametrize(
+    ("finalist", "rule", "selected", "offered"),
+    [
+        # The bold one scores 50 - 20 = 30, the confirmed mild one 20 - 1.
+        (
+            "trial 1",
+            ["--max-forgetting", "30"],
+            "Trial 0",
+            "is trial 1 (gate_up at learning rate 0.001): +19.0 points",
+        ),
+        (
+            "trial 1",
+            ["--max-forgetting", "null", "--forgetting-weight", "0"],
+            "Trial 0",
+            "is trial 1 (gate_up at learning rate 0.001): +20.0 points",
+        ),
+        # Halfway to the base it gains 35 and forgets 10.
+        (
+            "trial 1",
+            ["--max-forgetting", "15", "--maximise", "target_gain"],
+            "Trial 0 (gate_up at learning rate 0.001), interpolated with the base at alpha 0.5,",
+            "is trial 1 (gate_up at learning rate 0.001): +20.0 points",
+        ),
+        # 50 - 3 x 20 is less than nothing; the mild one scores 20 - 3.
+        (
+            "trial 0",
+            ["--max-forgetting", "null", "--forgetting-weight", "3"],
+            "Trial 1",
+            "No finalist's score lies above 0 on the confirm split, beyond its noise.",
+        ),
+    ],
+    ids=["looser bound", "no weight", "gain", "heavier weight"],
+)
+def test_another_rule_takes_what_is_best_by_it_and_says_that_it_was_not_confirmed(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    finalist: str,
+    rule: list[str],
+    selected: str,
+    offered: str,
+) -> None:
+    folder = study_folder(
+        tmp_path / "study", study=config(max_forgetting=5 if finalist == "trial 1" else None)
+    )
+    values = MILD if finalist == "trial 1" else BOLD
+    confirmed(folder, finalist, {100: values, 200: values})
+    said = run(capsys, "select", str(folder.root), *rule)[1]
+    assert f"{selected} " in said.partition("has the highest")[0]
+    assert "was not trained again: its numbers are those of the search split" in said
+    assert offered in said
+    # By the study's own rule, whoever names it, only what was confirmed counts.
+    for same in ([], ["--maximise", "score"], ["selection.ties=[cost]"]):
+        said = run(capsys, "select", str(folder.root), *same)[1]
+        assert (
+            f"{finalist.capitalize()} (gate_up at learning rate 0.001) has the highest score of 1 final"
+            in said
+        )
+        assert "was not trained again" not in said
+
+
+def test_another_rule_whose_best_is_a_finalist_asks_the_confirm_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The mild one is the best within a bound of 3, and at three times the weight: 20 - 3."""
+    folder = study_folder(tmp_path / "study", study=config(max_forgetting=5))
+    confirmed(folder, "trial 1", {100: MILD, 200: MILD})
+    said = run(capsys, "select", str(folder.root), "--forgetting-weight", "3")[1]
+    assert "Trial 1 (gate_up at learning rate 0.001) has the highest score of 1 finalist" in said
+    assert "+17.0 points" in said
+    # What it gained in the search it did not gain again: nor is the next best taken.
+    again = study_folder(tmp_path / "again", study=config(max_forgetting=15))
+    confirmed(again, "trial 1", {100: BASE, 200: BASE})
+    said = run(capsys, "select", str(again.root), "--max-forgetting", "3")[1]
+    assert "Keep the base: the best of 1 finalist on the confirm split scores +0.0 points" in said
+
+
+def test_a_finalist_that_keeps_another_bound_when_confirmed_is_not_passed_by_what_is_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the search the bold one forgot 20; trained again it scores 50 - 0, where the mild one scored 19."""
+    folder = study_folder(tmp_path / "study")
+    confirmed(folder, "trial 0", {100: {**BOLD, "colour": 90.0, "shape": 80.0}})
+    said = run(capsys, "select", str(folder.root), "--max-forgetting", "5")[1]
+    assert "Trial 0 (gate_up at learning rate 0.001) has the highest score of 1 finalist" in said
+
+
 def test_only_another_bound_takes_what_was_not_confirmed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The one finalist forgets 20 on either split: more than the study's bound of 15, and than 5."""
     folder = study_folder(tmp_path / "study", study=config(max_forgetting=15))
     confirmed(folder, "trial 0", {100: BOLD, 200: BOLD})
-    for same in ([], ["--max-forgetting", "15"], ["--maximise", "target_gain"]):
+    for same in ([], ["--max-forgetting", "15"], ["--maximise", "score"]):
         assert "Keep the base: all 1 finalist" in run(capsys, "select", str(folder.root), *same)[1]
     said = run(capsys, "select", str(folder.root), "--max-forgetting", "5")[1]
     assert "Trial 1" in said
     assert "was not trained again" in said
+    assert "No finalist keeps the allowed 5 points of forgetting on the confirm split." in said
 
 
 def test_the_strict_bound_takes_the_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from made_study import BASE, config, objective, trial
 
+from search.decision import reasons
+from search.decision.candidates import Candidate
 from search.decision.evidence import NO_EVIDENCE, Estimate, Estimates, Evidence, Measure
 from search.decision.rule import Contender, Ruling, rule_on, worst_case
 from search.objective import Score
@@ -65,7 +68,7 @@ def test_the_best_wins_where_nothing_is_tied() -> None:
     first, ruling = ruled(contender(0, 9.0), contender(1, 12.0, 2.0))
     assert first == "trial 1"
     assert [each.key for each in ruling.tied] == ["trial 1"]
-    assert ruling.decided is None
+    assert ruling.decided == ()
 
 
 def test_a_tie_goes_to_less_forgetting() -> None:
@@ -75,7 +78,7 @@ def test_a_tie_goes_to_less_forgetting() -> None:
     assert first == "trial 1"
     assert ruling.best is not None
     assert ruling.best.key == "trial 0"
-    assert ruling.decided == "held_out_forgetting"
+    assert ruling.decided == ("held_out_forgetting",)
     assert [each.key for each in ruling.tied] == ["trial 0", "trial 1"]
 
 
@@ -85,10 +88,49 @@ def test_forgetting_that_differs_within_noise_decides_nothing() -> None:
     dear = contender(0, 14.0, 4.0, cost=9.0)
     cheap = contender(1, 13.0, 3.9, cost=1.0)
     first, ruling = ruled(dear, cheap, noise=noise)
-    assert (first, ruling.decided) == ("trial 1", "cost")
+    assert (first, ruling.decided) == ("trial 1", ("cost",))
     level = contender(1, 13.0, 3.9, cost=9.0)
     first, ruling = ruled(dear, level, noise=noise)
-    assert (first, ruling.decided) == ("trial 0", None)
+    assert (first, ruling.decided) == ("trial 0", ())
+
+
+def said(*contenders: Contender, noise: Mapping[Measure, float], **rule: Any) -> str:
+    """Return the reason that is given of a ruling, without the chosen one's values."""
+    by_key = {each.key: each for each in contenders}
+    case = reasons.Case(
+        candidates={each.key: Candidate(trial=trial(each.number, [BASE])) for each in contenders},
+        everyone=by_key,
+        feasible=by_key,
+        trained_again=(),
+        finals=(),
+        objective=objective(config()),
+        rule=SelectionConfig(**rule),
+        ruling=ruled(*contenders, noise=noise, **rule)[1],
+    )
+    return reasons.reason(case).partition(": ")[0]
+
+
+def test_the_reason_names_every_criterion_that_left_somebody_out() -> None:
+    """Scores 14, 13.5 and 13: the third forgets 3 more and is out, so its cost of 1 counts for nothing."""
+    three = contender(0, 15.0, 1.0, cost=10.0), contender(1, 14.5, 1.0, cost=5.0), contender(2, 17.0, 4.0)
+    noise: dict[Measure, float] = {"score": 3.0, "held_out_forgetting": 0.5}
+    assert said(*three, noise=noise) == (
+        "trial 1 (gate_up at learning rate 0.001) is chosen, by less forgetting, then a lower cost of "
+        "training, of the 3 of 3 feasible complete trials whose score lies within noise of the highest, "
+        "trial 0's +14.0"
+    )
+    assert ", by a lower cost of training, of the 3" in said(*three, noise=noise, ties=["cost"])
+
+
+def test_the_reason_names_the_score_where_it_decides_among_those_left() -> None:
+    """Scores 10, 9 and 8: the first forgets most; of the others, level by noise, the second scores higher."""
+    three = contender(0, 15.0, 5.0), contender(1, 10.0, 1.0), contender(2, 8.9, 0.9)
+    noise: dict[Measure, float] = {"score": 3.0, "held_out_forgetting": 0.5}
+    assert " is chosen, by less forgetting, then the higher score, of the 3 " in said(*three, noise=noise)
+    # The highest score needs no criterion, although one left trial 2 out.
+    assert "trial 0 (gate_up at learning rate 0.001) has the highest score of 3" in said(
+        contender(0, 15.0, 1.0), contender(1, 14.0, 1.0), contender(2, 17.0, 4.0), noise=noise
+    )
 
 
 def test_the_order_of_the_criteria_is_the_user_s() -> None:
@@ -164,7 +206,7 @@ def test_laws(rows: list[tuple[int, int, int, bool]], noise: dict[Measure, float
             and each.cost < first.cost
         )
         assert not ahead
-    assert (ruling.decided is None) == (first is best)
+    assert (not ruling.decided) == (first is best)
 
 
 @given(ROWS)

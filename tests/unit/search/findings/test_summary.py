@@ -76,6 +76,15 @@ def test_intervals_and_ties_are_shown() -> None:
     assert "+22.0 [20.0, 24.0] points, on the search split" in text
     (line,) = (line for line in text.splitlines() if "within noise" in line)
     assert line.strip("│ ").endswith("trial 1 (full 1.0e-3)")
+    # Selected by a tie-break, it is near to the best, as is another.
+    text = shown(
+        *(trial(number, [MODEST if number else GOOD]) for number in range(3)),
+        winner=trial(1, [MODEST]),
+        tied=("trial 0", "trial 1", "trial 2"),
+    )
+    rows = [" ".join(line.strip("│ ").split()) for line in text.splitlines()]
+    assert "the best trial 0 (gate_up 1.0e-3), within noise" in rows
+    assert "as near to it trial 2 (gate_up 1.0e-3)" in rows
 
 
 def test_what_was_confirmed_is_shown_beside_what_the_search_had_shown() -> None:

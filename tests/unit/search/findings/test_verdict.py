@@ -51,6 +51,18 @@ def test_what_lies_within_noise_is_named() -> None:
     assert text.endswith("Trial 1 (full 2.0e-4) is within noise of it.")
 
 
+def test_what_was_compared_with_the_best_is_not_said_of_the_selected_one() -> None:
+    """Trial 0 has the highest score, 22; trial 1 was chosen of those within noise of it."""
+    study = record([*two().trials, trial(2, [MODEST], subset="projector")])
+    known = {f"trial {number}": estimates(MODEST) for number in range(3)}
+    tied = ("trial 0", "trial 1", "trial 2")
+    chosen = found(study, winner=study.trials[1], estimates=known, tied=tied)
+    best = "The selected recipe is within noise of the best, trial 0 (gate_up 1.0e-3)"
+    assert verdict.paragraph(study, chosen).endswith(f"{best}, and so is trial 2 (projector 1.0e-3).")
+    alone = replace(chosen, tied=tied[:2])
+    assert verdict.paragraph(study, alone).endswith(f"{best}.")
+
+
 @pytest.mark.parametrize(
     ("confirmed", "sentence"),
     [
