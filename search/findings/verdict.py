@@ -230,8 +230,8 @@ def _ties(record: StudyRecord, selection: Selection) -> str:
     tied, best = tied_names(record, selection), best_name(record, selection)
     verb, text = "is" if len(tied) == 1 else "are", wording.listed(tied, 3) if tied else ""
     if best is not None:
-        others = f", and so {verb} {text}" if tied else ""
-        return f"The selected recipe is within noise of the best, {best}{others}."
+        also = f", and so {verb} {text}" if tied else ""
+        return f"The selected recipe is within noise of the best, {best}{also}."
     if tied:
         return f"{text[0].upper()}{text[1:]} {verb} within noise of it."
     if findings.confirmed(selection) is not None:
