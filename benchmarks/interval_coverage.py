@@ -89,10 +89,10 @@ def over_seeds(studies: int) -> None:
 
                 base = 100.0 * (easy + generator.normal(size=n) < inverse(0.4) * np.sqrt(2))
                 runs = [
-                    [
-                        _model({"a": answers(0.65, generator.normal() * deviation), "b": base})
-                        for _ in range(seeds)
-                    ]
+                    {
+                        seed: _model({"a": answers(0.65, generator.normal() * deviation), "b": base})
+                        for seed in range(seeds)
+                    }
                     for _ in range(finalists)
                 ]
                 gain = (

@@ -1,7 +1,9 @@
 """How much a selection loses to chance: our rule and "take the best score" where the truth is known.
 
 Each replay draws a landscape, lets a search try recipes in it with the noise of seeds and of samples, and has
-several selections choose among what was tried. The regret of a choice is by how much its true score, the mean
+several selections choose among what was tried: the trials and, as a default study makes them, interpolations
+of the best two with the base. (Its soup is left out: what a mean of weights is worth does not follow from a
+landscape.) The regret of a choice is by how much its true score, the mean
 over seeds and all samples, falls short of the best true score among what was tried and the untouched model.
 
     python -m benchmarks.selection_regret [replays of each landscape]
@@ -10,9 +12,9 @@ over seeds and all samples, falls short of the best true score among what was tr
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import Pool
 from typing import Any, Final
 
@@ -21,15 +23,17 @@ from scipy.special import ndtri
 
 from benchmarks.machine import write_results
 from search.config import StudyConfig
-from search.decision.candidates import candidates
+from search.decision.candidates import Candidate, candidates, trainings
 from search.decision.estimation import estimate_finalists, estimate_runs
 from search.decision.evidence import Evidence, Finalist, FinalistRun
 from search.finalists.choice import behind, entrant, finalists
 from search.finalists.racing import after_round, needed, runners
 from search.objective import Objective, Score
-from search.results import Rung, TrialResult, TrialState
+from search.phases.point_search import plan_points
+from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection, select
 from search.settings.selection_config import SelectionConfig
+from spaces.points import Interpolation, Transform
 from spaces.recipe import Recipe
 from trainables.scoring.evaluation import Evaluation
 
@@ -111,15 +115,68 @@ class Split:
         """Draw a split of so many samples a task."""
         return cls(random.standard_normal((len(TASKS), samples)))
 
-    def evaluations(self, values: Array, random: np.random.Generator) -> dict[str, Evaluation]:
+    def own(self, random: np.random.Generator) -> Array:
+        """Draw how hard each sample is for one model alone."""
+        return random.standard_normal(self.hardness.shape)
+
+    def evaluations(self, values: Array, own: Array) -> dict[str, Evaluation]:
         """Evaluate a model that is right on a share of all samples, `values` [tasks] in points."""
-        own = random.standard_normal(self.hardness.shape)
         felt = np.sqrt(AGREEMENT) * self.hardness + np.sqrt(1 - AGREEMENT) * own
         right = felt < ndtri(np.clip(values, 0.1, 99.9) / 100)[:, None]
         return {
             task: Evaluation(task=task, scores=tuple(map(float, 100.0 * row)))
             for task, row in zip(TASKS, right, strict=True)
         }
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe trained on one seed.
+
+    Attributes:
+        base: The untouched model's true values, [tasks].
+        values: The recipe's.
+        shift: By how much the seed moves them.
+        owns: How hard each split's samples are for this model alone.
+    """
+
+    base: Array
+    values: Array
+    shift: Array
+    owns: tuple[Array, ...]
+
+    @classmethod
+    def draw(
+        cls, random: np.random.Generator, base: Array, values: Array, splits: Sequence[Split]
+    ) -> Training:
+        """Train on a new seed, which moves each task a little."""
+        shift = random.normal(0, SEED_NOISE, len(TASKS))
+        return cls(base, values, shift, tuple(split.own(random) for split in splits))
+
+    def evaluations(
+        self, alpha: float, splits: Sequence[Split], random: np.random.Generator
+    ) -> list[dict[str, Evaluation]]:
+        """Evaluate an interpolation of its weights with the base on each split; at alpha 1 it itself.
+
+        What the seed and the model alone do to it shrinks with alpha.
+        """
+        values = interpolated(self.base, self.values, alpha) + alpha * self.shift
+        rest = np.sqrt(1 - alpha**2)
+        return [
+            split.evaluations(values, alpha * own + rest * split.own(random) if rest else own)
+            for split, own in zip(splits, self.owns, strict=True)
+        ]
+
+
+def interpolated(base: Array, values: Array, alpha: float) -> Array:
+    """Return the true values of an interpolation with the base, [tasks].
+
+    On the way back to the base what is forgotten shrinks faster than what is gained, as WiSE-FT (arXiv
+    2109.01903) found: of the forgetting alpha^2 is left, of the gain 1 - (1 - alpha)^2.
+    """
+    targets = len(TARGETS)
+    shares = np.r_[np.full(targets, 1 - (1 - alpha) ** 2), np.full(len(TASKS) - targets, alpha**2)]
+    return np.asarray(base + shares * (values - base))
 
 
 @dataclass(frozen=True)
@@ -131,8 +188,9 @@ class Searched:
         objective: What it maximises, with the base's values on the search split.
         base: The base on the search split.
         trials: The trials.
-        evaluations: Key of a trial -> its evaluations.
-        truth: Key of a trial -> its true values, [tasks].
+        points: Interpolations of the best of them.
+        evaluations: Key of a candidate -> its evaluations.
+        truth: Key of a candidate -> its true values, [tasks].
         base_truth: The base's.
         split: The search split.
         confirm: Samples of each task -> a confirm split of that size, and the base on it.
@@ -143,6 +201,7 @@ class Searched:
     objective: Objective
     base: Evaluations
     trials: tuple[TrialResult, ...]
+    points: tuple[PointResult, ...]
     evaluations: Mapping[str, Evaluations]
     truth: Mapping[str, Array]
     base_truth: Array
@@ -150,11 +209,29 @@ class Searched:
     confirm: Mapping[int, tuple[Split, Evaluations]]
     seed: int
 
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """What may be selected."""
+        return candidates(self.trials, self.points)
+
+    @cached_property
+    def races(self) -> dict[tuple[int, int], Raced]:
+        """(seeds, samples to confirm on) -> the race of the finalists, once it is run."""
+        return {}
+
     def true_score(self, key: str | None) -> Score:
-        """Return what a trial is truly worth; None is the base."""
+        """Return what a candidate is truly worth; None is the base."""
         objective = objective_on(dict(zip(TASKS, self.base_truth, strict=True)))
         values = self.base_truth if key is None else self.truth[key]
         return objective.score(dict(zip(TASKS, map(float, values), strict=True)))
+
+
+@dataclass(frozen=True)
+class Raced:
+    """The finalists, trained again, and how many trainings that took."""
+
+    finalists: tuple[Finalist, ...]
+    trainings: int
 
 
 @dataclass(frozen=True)
@@ -162,7 +239,7 @@ class Chosen:
     """What a selection says.
 
     Attributes:
-        key: Key of the trial; None keeps the base.
+        key: Key of the candidate; None keeps the base.
         told: The score that the user is told.
         low: Lower end of its interval, or NaN.
         high: Upper end.
@@ -202,22 +279,40 @@ def searched(seed: int, gain: float) -> Searched:
     random = np.random.default_rng(seed)
     landscape = Landscape.draw(random, gain=gain)
     split, *confirm_splits = (Split.draw(random, samples) for samples in (SAMPLES, *CONFIRM))
-    base, *confirm_bases = (each.evaluations(landscape.base, random) for each in (split, *confirm_splits))
+    base, *confirm_bases = (
+        each.evaluations(landscape.base, each.own(random)) for each in (split, *confirm_splits)
+    )
     objective = objective_on({task: evaluation.value for task, evaluation in base.items()})
-    trials, evaluations, truth = [], {}, {}
+    trials, evaluations, truth, models = [], {}, {}, []
     for number in range(TRIALS):
         subset, rate = number % len(SUBSETS), float(10 ** random.uniform(-4, -2))
         values = landscape.values(subset, rate)
-        found = split.evaluations(trained(values, random), random)
+        model = Training.draw(random, landscape.base, values, (split,))
+        (found,) = model.evaluations(1.0, (split,), random)
         trials.append(_trial(number, SUBSETS[subset], rate, objective, found))
-        key = f"trial {number}"
-        evaluations[key], truth[key] = found, values
+        models.append(model)
+        evaluations[f"trial {number}"], truth[f"trial {number}"] = found, values
+
+    points = []
+    config = study(seed)
+    assert config.points is not None
+    without_soup = config.points.model_copy(update={"soup": None})
+    for planned in plan_points(without_soup, trials, presets=False):
+        number, model = planned.trial.number, models[planned.trial.number]
+        alpha = _alpha(planned.point.transform)
+        (found,) = model.evaluations(alpha, (split,), random)
+        rung = _rung(objective, found, planned.trial.last.metrics["cost/trainable_parameters"])
+        points.append(PointResult(number=planned.number, point=planned.point, trial=planned.trial, rung=rung))
+        key = f"point {planned.number}"
+        evaluations[key] = found
+        truth[key] = interpolated(landscape.base, truth[f"trial {number}"], alpha)
 
     return Searched(
-        config=study(seed),
+        config=config,
         objective=objective,
         base=base,
         trials=tuple(trials),
+        points=tuple(points),
         evaluations=evaluations,
         truth=truth,
         base_truth=landscape.base,
@@ -227,28 +322,31 @@ def searched(seed: int, gain: float) -> Searched:
     )
 
 
-def trained(values: Array, random: np.random.Generator) -> Array:
-    """Return the values of one training of a recipe: a seed moves each task a little."""
-    return np.asarray(values + random.normal(0, SEED_NOISE, len(TASKS)))
+def _alpha(transform: Transform) -> float:
+    return transform.alpha if isinstance(transform, Interpolation) else 1.0
 
 
 def _trial(number: int, subset: str, rate: float, objective: Objective, found: Evaluations) -> TrialResult:
-    values = {task: evaluation.value for task, evaluation in found.items()}
-    score = objective.score(values)
     size = float(SUBSETS.index(subset))
-    metrics = {**score.to_metrics(), "cost/trainable_parameters": 1e6 * (len(SUBSETS) - size)}
-    rung = Rung(step=100, progress=1.0, score=score, values=values, metrics=metrics)
+    rung = _rung(objective, found, 1e6 * (len(SUBSETS) - size))
     recipe = Recipe(subset=subset, learning_rate=rate, steps=100, batch_size=32)
     return TrialResult(
         trial_id=f"t{number}", number=number, recipe=recipe, state=TrialState.COMPLETE, rungs=(rung,)
     )
 
 
+def _rung(objective: Objective, found: Evaluations, parameters: float) -> Rung:
+    values = {task: evaluation.value for task, evaluation in found.items()}
+    score = objective.score(values)
+    metrics = {**score.to_metrics(), "cost/trainable_parameters": parameters}
+    return Rung(step=100, progress=1.0, score=score, values=values, metrics=metrics)
+
+
 def best_score(found: Searched) -> Chosen:
-    """Take the trial with the highest score, if that is above 0."""
-    best = max(found.trials, key=lambda trial: trial.last.score.score)
-    told = best.last.score.score
-    return Chosen(f"trial {best.number}", told) if told > 0 else Chosen(None, 0.0)
+    """Take what has the highest score, if that is above 0."""
+    best = max(found.candidates, key=lambda each: each.rung.score.score)
+    told = best.rung.score.score
+    return Chosen(best.key, told) if told > 0 else Chosen(None, 0.0)
 
 
 def by_rule(found: Searched, evidence: Evidence, **changes: Any) -> Chosen:
@@ -260,7 +358,8 @@ def by_rule(found: Searched, evidence: Evidence, **changes: Any) -> Chosen:
         changes: Settings of `selection` that are not the defaults.
     """
     rule = found.config.selection.model_copy(update=changes)
-    return _chosen(select(found.trials, found.objective, rule=rule, evidence=evidence), evidence)
+    selection = select(found.trials, found.objective, found.points, rule=rule, evidence=evidence)
+    return _chosen(selection, evidence)
 
 
 def confirmed(
@@ -277,23 +376,24 @@ def confirmed(
     """
     split, base = found.confirm[samples]
     objective = objective_on({task: each.value for task, each in base.items()})
-    finals = race(found, evidence, seeds, split, objective)
+    if (seeds, samples) not in found.races:
+        found.races[seeds, samples] = race(found, evidence, seeds, split, objective)
+    raced = found.races[seeds, samples]
     config = found.config.model_copy(update={"selection": found.config.selection.model_copy(update=changes)})
-    confirmation = estimate_finalists(finals, base, objective, config)
+    confirmation = estimate_finalists(raced.finalists, base, objective, config, trainings(found.candidates))
     selection = select(
         found.trials,
         found.objective,
+        found.points,
         rule=config.selection,
         evidence=evidence,
-        finalists=finals,
+        finalists=raced.finalists,
         confirmation=confirmation,
     )
-    return _chosen(selection, confirmation, runs=sum(len(each.runs) for each in finals))
+    return _chosen(selection, confirmation, runs=raced.trainings)
 
 
-def race(
-    found: Searched, evidence: Evidence, seeds: int, confirm: Split, objective: Objective
-) -> tuple[Finalist, ...]:
+def race(found: Searched, evidence: Evidence, seeds: int, confirm: Split, objective: Objective) -> Raced:
     """Choose finalists and train them again, seed after seed, as `search.finalists.finalist_search` does.
 
     Args:
@@ -305,48 +405,58 @@ def race(
     """
     config, rule = found.config.finalists, found.config.selection
     assert config is not None
-    ranked = sorted(candidates(found.trials, ()), key=lambda each: -each.rung.score.score)
-    chosen = finalists(ranked, found.objective, evidence, rule, config.most)
-    runs: dict[str, list[tuple[Evaluations, Evaluations]]] = {each.key: [] for each in chosen}
+    ranked = sorted(found.candidates, key=lambda each: -each.rung.score.score)
+    chosen = {each.key: each for each in finalists(ranked, found.objective, evidence, rule, config.most)}
+    runs: dict[str, dict[int, tuple[Evaluations, Evaluations]]] = {key: {} for key in chosen}
+    splits, shared = (found.split, confirm), trainings(found.candidates)
     # Each selection that trains again draws its new seeds from the same stream.
     random = np.random.default_rng([found.seed, 1])
-    standing, left, out = tuple(entrant(each) for each in chosen), found.config.finalist_steps, set()
-    for round_number in range(seeds):
-        running = runners(standing, rounds=seeds - round_number, left=left)
-        left -= sum(needed(running).values())
+    standing, left = tuple(map(entrant, chosen.values())), found.config.finalist_steps
+    out, count = set(), 0
+    for seed in range(seeds):
+        running = runners(standing, rounds=seeds - seed, left=left)
+        needs = needed(running)
+        left, count = left - sum(needs.values()), count + len(needs)
+        models = {
+            number: Training.draw(random, found.base_truth, found.truth[f"trial {number}"], splits)
+            for number in needs
+        }
         for each in running:
-            model = trained(found.truth[each.key], random)
-            on_search, on_confirm = (split.evaluations(model, random) for split in (found.split, confirm))
-            runs[each.key].append((on_search, on_confirm))
+            candidate = chosen[each.key]
+            alpha = _alpha(candidate.point.transform)
+            on_search, on_confirm = models[candidate.trial.number].evaluations(alpha, splits, random)
+            runs[each.key][seed] = on_search, on_confirm
         # No bound is set on forgetting, so all keep it.
-        means = {each.key: (True, _mean_score(found, runs[each.key])) for each in running}
+        means = {each.key: (True, _mean_score(found, runs[each.key].values())) for each in running}
         again = estimate_runs(
-            {each.key: [on_search for on_search, _ in runs[each.key]] for each in running},
+            {each.key: {seed: run[0] for seed, run in runs[each.key].items()} for each in running},
             found.base,
             found.objective,
             found.config,
+            shared,
         )
         standing, dropped = after_round(running, means, partial(_behind, again, rule))
         out |= {each.key for each in dropped}
-    return tuple(
+    finals = tuple(
         Finalist(
-            candidate=each.key,
+            candidate=key,
             runs=tuple(
-                _run(seed, run, found.objective, objective if each.key not in out else None)
-                for seed, run in enumerate(runs[each.key])
+                _run(seed, run, found.objective, objective if key not in out else None)
+                for seed, run in runs[key].items()
             ),
-            dropped=each.key in out,
+            dropped=key in out,
         )
-        for each in chosen
-        if runs[each.key]
+        for key in chosen
+        if runs[key]
     )
+    return Raced(finals, count)
 
 
 def _behind(evidence: Evidence, rule: SelectionConfig, one: str, other: str) -> bool:
     return behind(evidence, one, other, rule)
 
 
-def _mean_score(found: Searched, runs: Sequence[tuple[Evaluations, Evaluations]]) -> float:
+def _mean_score(found: Searched, runs: Iterable[tuple[Evaluations, Evaluations]]) -> float:
     return float(np.mean([_score(found.objective, on_search).score for on_search, _ in runs]))
 
 
@@ -393,7 +503,7 @@ SCENARIOS: Final[Mapping[str, float]] = {"much to gain": 40.0, "little to gain":
 def replay(scenario: str, seed: int) -> dict[str, dict[str, float]]:
     """Return selection -> what its choice in one landscape is worth."""
     found = searched(seed, SCENARIOS[scenario])
-    alone = {key: [each] for key, each in found.evaluations.items()}
+    alone = {key: {seed: each} for key, each in found.evaluations.items()}
     evidence = estimate_runs(alone, found.base, found.objective, found.config)
     best = max(found.true_score(key).score for key in (None, *found.truth))
     rows = {}
@@ -408,6 +518,7 @@ def replay(scenario: str, seed: int) -> dict[str, dict[str, float]]:
             "harmful": float(true.score < 0),
             "kept_base": float(chosen.key is None),
             "covered": float(chosen.low <= true.score <= chosen.high) if np.isfinite(chosen.low) else np.nan,
+            "interpolation": float(chosen.key is not None and chosen.key.startswith("point")),
             "runs": float(chosen.runs),
         }
     return rows
@@ -428,6 +539,7 @@ def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         "optimism_where_chosen": round(float(columns["optimism"][chosen].mean()), 3) if chosen.any() else 0.0,
         "harmful_share": round(float(columns["harmful"].mean()), 4),
         "kept_base_share": round(float(columns["kept_base"].mean()), 4),
+        "interpolation_share": round(float(columns["interpolation"].mean()), 4),
         **({"interval_covers_share": round(float(told.mean()), 4)} if len(told) else {}),
         "further_trainings": round(float(columns["runs"].mean()), 2),
     }

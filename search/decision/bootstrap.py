@@ -111,7 +111,7 @@ class Bootstrap:
         return self.resample([tuned])[0].estimates
 
     def resample_runs(
-        self, models: Sequence[Sequence[Mapping[str, Evaluation]]], trained: Sequence[Hashable] = ()
+        self, models: Sequence[Mapping[int, Mapping[str, Evaluation]]], trained: Sequence[Hashable] = ()
     ) -> list[Resampled]:
         """Return the replicates of some recipes that were trained several times each: seeds, then samples.
 
@@ -121,25 +121,32 @@ class Bootstrap:
         The deviations hold some of the samples' noise, too: the intervals are rather too wide. Without a
         recipe that was trained twice nothing is known of seeds, and the intervals are those of the samples.
 
+        Variants of one training, such as a trial and its interpolations, are moved by the same seeds, so
+        these are drawn once for all of them and what they share cancels in their difference; see
+        `_seed_draws`.
+
         Args:
-            models: Each recipe's runs.
+            models: Each recipe's runs by their seeds.
             trained: What was trained for each of them: those of which it is the same share their trainings,
-                which count once. Without it each has its own.
+                which count once. Without it each has its own. One whose seeds are not those of the others,
+                since a run of it failed, is drawn for itself: its difference to them is rather too wide.
         """
-        runs = [run for each in models for run in each]
-        of = np.repeat(np.arange(len(models)), [len(each) for each in models])
-        share: Array = (of == np.arange(len(models))[:, None]) / np.array([[len(each)] for each in models])
+        runs = [each[seed] for each in models for seed in sorted(each)]
+        sizes = [len(each) for each in models]
+        of = np.repeat(np.arange(len(models)), sizes)
+        share: Array = (of == np.arange(len(models))[:, None]) / np.array([[size] for size in sizes])
         changes = [self._changes(task, runs) for task in self._tasks]
         by_run = np.stack([each.mean(axis=1) for each in changes], axis=1)
-        sizes = [len(each) for each in models]
-        freedom = _freedom(sizes, trained or range(len(models)))
-        seeds = self._seed_draws(by_run - (share @ by_run)[of], sizes, freedom)
+        what = trained or range(len(models))
+        deviations = np.split(by_run - (share @ by_run)[of], np.cumsum(sizes)[:-1])
+        by_seeds = [(own, frozenset(each)) for own, each in zip(what, models, strict=True)]
+        seeds = self._seed_draws(deviations, by_seeds, _freedom(sizes, what))
         drawn = np.stack([self._drawn(task, share @ each) for task, each in enumerate(changes)], axis=1)
         return self._resampled(share @ by_run, drawn + seeds)
 
     def estimates_over(self, runs: Sequence[Mapping[str, Evaluation]]) -> Estimates:
         """Return what a recipe is worth over several seeds; see `resample_runs`."""
-        return self.resample_runs([runs])[0].estimates
+        return self.resample_runs([dict(enumerate(runs))])[0].estimates
 
     def difference(
         self, one: Resampled, other: Resampled, measure: Measure, confidence: float | None = None
@@ -181,29 +188,48 @@ class Bootstrap:
             means[:, start : start + count] = changes.astype(np.float32) @ counts.T.astype(np.float32) / n
         return means
 
-    def _seed_draws(self, deviations: Array, sizes: Sequence[int], freedom: int) -> Array:
-        """Return what other seeds may add to each recipe's changes, [models, tasks, replicates].
+    def _seed_draws(self, deviations: Sequence[Array], trainings: Sequence[Hashable], freedom: int) -> Array:
+        """Return what other seeds may add to each model's changes, [models, tasks, replicates].
+
+        Each training draws, as often as it has seeds, from the deviations of all of them. Of its variants the
+        one with the largest deviations stands for it there. The others follow it as far as theirs did (least
+        squares over seeds and tasks), so that where it takes another training's deviation they take the same
+        one, scaled, and add what is left of theirs on one of their own seeds. Where a training draws one of
+        its own seeds each variant so takes its own deviation on that seed.
 
         Args:
-            deviations: Each run's changes beyond its recipe's mean, [runs, tasks].
-            sizes: Number of each recipe's runs.
+            deviations: Each model's runs' changes beyond their mean, [runs, tasks], in the order of seeds.
+            trainings: What was trained for each model, and on which seeds.
             freedom: Degrees of freedom of all deviations.
         """
-        draws = np.zeros((len(sizes), len(self._tasks), self._replicates))
+        draws = np.zeros((len(deviations), len(self._tasks), self._replicates))
         if freedom == 0:
             return draws
-        widened = np.concatenate(
-            [
-                rows * math.sqrt(size / (size - 1))
-                for rows, size in zip(np.split(deviations, np.cumsum(sizes)[:-1]), sizes, strict=True)
-                if size > 1
-            ]
-        )
+        widened = [rows * math.sqrt(len(rows) / max(len(rows) - 1, 1)) for rows in deviations]
+        variants: dict[Hashable, list[int]] = {}
+        for model, training in enumerate(trainings):
+            variants.setdefault(training, []).append(model)
+        leading = [
+            max((widened[model] for model in models), key=lambda rows: float(np.square(rows).sum()))
+            for models in variants.values()
+        ]
+        # A training on one seed tells nothing of seeds.
+        pool = np.concatenate([rows for rows in leading if len(rows) > 1])
         generator = np.random.default_rng([self._seed, 1 + len(self._tasks)])
+        others = np.random.default_rng([self._seed, 2 + len(self._tasks)])
         student = np.sqrt(freedom / generator.chisquare(freedom, self._replicates))
-        for model, size in enumerate(sizes):
-            drawn = widened[generator.integers(len(widened), size=(self._replicates, size))].mean(axis=1)
-            draws[model] = (drawn * student[:, None]).T
+        first = 0
+        for models, leader in zip(variants.values(), leading, strict=True):
+            size = len(leader)
+            drawn = generator.integers(len(pool), size=(self._replicates, size))
+            shared = pool[drawn].mean(axis=1)
+            is_own = (first <= drawn) & (drawn < first + size)
+            own = np.where(is_own, drawn - first, others.integers(size, size=drawn.shape))
+            for model in models:
+                slope = _slope(widened[model], leader)
+                left = (widened[model] - slope * leader)[own].mean(axis=1)
+                draws[model] = ((slope * shared + left) * student[:, None]).T
+            first += size if size > 1 else 0
         return draws
 
     def _measures(self, changes: Array) -> dict[str, Array]:
@@ -267,6 +293,12 @@ def _freedom(sizes: Sequence[int], trained: Sequence[Hashable]) -> int:
     for size, what in zip(sizes, trained, strict=True):
         most[what] = max(size, most.get(what, 1))
     return sum(size - 1 for size in most.values())
+
+
+def _slope(rows: Array, leader: Array) -> float:
+    """Return by how much rows grow with a leader's, by least squares; 1 where the leader's are all 0."""
+    square = float(np.square(leader).sum())
+    return float((rows * leader).sum()) / square if square > 0 else 1.0
 
 
 def _tails(confidence: float) -> tuple[float, float]:

@@ -55,12 +55,12 @@ def estimate_finalists(
         config: The study.
         trained: Key of a finalist -> what was trained for it; see `search.decision.candidates.trainings`.
     """
-    runs = {finalist.candidate: [run.confirm for run in finalist.runs] for finalist in finalists}
+    runs = {each.candidate: {run.seed: run.confirm for run in each.runs} for each in finalists}
     return estimate_runs(runs, base, objective, config, trained)
 
 
 def estimate_runs(
-    runs: Mapping[str, Sequence[Mapping[str, Evaluation]]],
+    runs: Mapping[str, Mapping[int, Mapping[str, Evaluation]]],
     base: Mapping[str, Evaluation],
     objective: Objective,
     config: StudyConfig,
@@ -69,7 +69,7 @@ def estimate_runs(
     """Return what recipes are worth that were trained several times, over seeds and samples.
 
     Args:
-        runs: Key of a candidate -> its runs' evaluations; one without a run on the base's samples has no
+        runs: Key of a candidate -> seed -> its evaluations; one without a run on the base's samples has no
             estimates.
         base: Task -> the untouched model's evaluation on the same split.
         objective: What the study maximises; the base's values there are not read.
@@ -77,7 +77,10 @@ def estimate_runs(
         trained: Key -> what was trained for it: candidates of which it is the same share their trainings. One
             that is not named has its own.
     """
-    fitting = {key: [run for run in each if _same_samples(base, run)] for key, each in runs.items()}
+    fitting = {
+        key: {seed: run for seed, run in each.items() if _same_samples(base, run)}
+        for key, each in runs.items()
+    }
     found = {key: each for key, each in fitting.items() if each}
     if not found:
         return NO_EVIDENCE

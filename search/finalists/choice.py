@@ -27,12 +27,16 @@ def finalists(
     the untouched model has nothing to confirm. Candidates whose scores of each sample are not known can't be
     told apart.
 
+    What counts is what is trained again: a trial and what is made of its weights take one training between
+    them, and a soup one for each member. So a candidate that needs no training but those of better ones takes
+    part as well, and one that needs more than are left does not. The best one always does.
+
     Args:
         ranked: The candidates, best first by what is maximised on the search split.
         objective: What the study maximises.
         evidence: What they are worth there, with intervals.
         rule: What is maximised, how sure a difference must be, and whether the bound is strict.
-        most: Most finalists.
+        most: Most trials whose recipes are trained again, but for those that the best one needs.
     """
 
     def least_forgetting(each: Candidate) -> float:
@@ -55,7 +59,13 @@ def finalists(
     others = [
         each for each in near if each is not leader and not behind(evidence, each.key, leader.key, rule)
     ]
-    return (leader, *others)[:most]
+    chosen, trained = [leader], set(entrant(leader).needs)
+    for each in others:
+        wanted = trained | set(entrant(each).needs)
+        if wanted == trained or len(wanted) <= most:
+            chosen.append(each)
+            trained = wanted
+    return tuple(chosen)
 
 
 def behind(evidence: Evidence, one: str, other: str, rule: SelectionConfig) -> bool:

@@ -196,10 +196,10 @@ class _Race:
     def _standing(self, running: Sequence[Entrant]) -> tuple[tuple[Entrant, ...], tuple[Entrant, ...]]:
         """Return who is still in the race, best first, and who is dropped, by what the new seeds say."""
         rule = self._run.config.selection
-        made = {each.key: list(self._racers[each.key].made.values()) for each in running}
+        made = {each.key: self._racers[each.key].made for each in running}
         made = {key: runs for key, runs in made.items() if runs}
         evidence = estimate_runs(
-            {key: [run.evaluations for run in runs] for key, runs in made.items()},
+            {key: {seed: run.evaluations for seed, run in runs.items()} for key, runs in made.items()},
             self._record.base,
             self._record.objective,
             self._run.config,
@@ -208,13 +208,13 @@ class _Race:
         objective = self._record.objective
 
         def forgetting(key: str) -> float:
-            mean = _mean(run.rung.score.held_out_forgetting for run in made[key])
+            mean = _mean(run.rung.score.held_out_forgetting for run in made[key].values())
             return bounded(mean, evidence.estimates.get(key), strict=rule.strict)
 
         means = {
             key: (
                 objective.violation(forgetting(key)) <= 0,
-                _mean(worth(run.rung.score, rule.maximise) for run in runs),
+                _mean(worth(run.rung.score, rule.maximise) for run in runs.values()),
             )
             for key, runs in made.items()
         }

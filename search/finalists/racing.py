@@ -1,8 +1,9 @@
 """Racing: which finalists are trained on the next seed, and which are dropped; pure.
 
 Each round trains every finalist that is still in the race on one new seed. Finalists that need the same
-trial's recipe share its run. What a round may take is bounded, and the one that stands first is looked after:
-no other one is trained with the steps that it needs for its remaining seeds.
+trial's recipe share its run, so who needs no other run rides along. What a round may take is bounded, and the
+one that stands first is looked after: no other one is trained with the steps that it needs for its remaining
+seeds.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def needed(entrants: Iterable[Entrant]) -> dict[int, int]:
 
 
 def runners(standing: Sequence[Entrant], *, rounds: int, left: int) -> tuple[Entrant, ...]:
-    """Return who runs in the next round: the first ones, as many as there are steps for.
+    """Return who runs in the next round: the first ones, as many as there are steps for, and who rides along.
 
     Args:
         standing: Who is still in the race, best first.
@@ -70,8 +71,9 @@ def runners(standing: Sequence[Entrant], *, rounds: int, left: int) -> tuple[Ent
         running = standing[:size]
         # The first one alone needs this in the rounds after this one, if there is enough for them at all.
         kept_back = (rounds - 1) * sum(needed(standing[:1]).values()) if size > 1 else 0
-        if sum(needed(running).values()) + kept_back <= left:
-            return tuple(running)
+        trained = needed(running)
+        if sum(trained.values()) + kept_back <= left:
+            return tuple(each for each in standing if needed((*running, each)) == trained)
     return ()
 
 

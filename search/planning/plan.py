@@ -90,7 +90,7 @@ def _likely_complete(config: StudyConfig) -> float:
 
 
 def _finalists(config: StudyConfig) -> dict[str, Any] | None:
-    """Return how many finalists there may be, and what they may take; None without any."""
+    """Return how many recipes may be trained again, and what that may take; None without finalists."""
     if config.finalists is None:
         return None
     return {

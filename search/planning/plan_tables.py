@@ -99,13 +99,14 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def finalists_text(finalists: Mapping[str, Any] | None) -> str:
-    """Say how many finalists there may be, and what they take."""
+    """Say how many recipes may be trained again as finalists, and what they take."""
     if finalists is None:
         return "no finalists, so that nothing is confirmed on data that the search never saw"
     share = finalists["most_steps"] / finalists["steps_of_all_trials"]
     return (
-        f"last up to {counted(finalists['most'], 'finalist')}, trained again on "
-        f"{counted(finalists['seeds'], 'new seed')} each, in {finalists['most_steps']} steps at most "
+        f"last up to {counted(finalists['most'], 'recipe')} as finalists, with what is made of their "
+        f"weights: trained again on {counted(finalists['seeds'], 'new seed')} each, in "
+        f"{finalists['most_steps']} steps at most "
         f"({share:.0%} of what all trials would take to their ends), and scored once on the confirm split"
     )
 

@@ -36,5 +36,5 @@ class Compared:
 def compare(config: StudyConfig, split: str, base: Evaluations, tuned: Evaluations) -> Compared:
     """Compare a tuned model with its base on the samples of one split."""
     objective = objective_of(config, base)
-    estimates = estimate_runs({_TUNED: [tuned]}, base, objective, config).estimates[_TUNED]
+    estimates = estimate_runs({_TUNED: {0: tuned}}, base, objective, config).estimates[_TUNED]
     return Compared(split=split, base=base, tuned=tuned, estimates=estimates)

@@ -43,7 +43,9 @@ class SelectionConfig(Section):
 class FinalistsConfig(Section):
     """How the best recipes are trained again on new seeds, and scored on the confirm split."""
 
-    most: Count = Field(3, description="Most recipes or points that are trained again.")
+    most: Count = Field(
+        3, description="Most recipes that are trained again; what is made of the same weights rides along."
+    )
     seeds: Count = Field(3, description="New seeds that each of them is trained on.")
     budget: NonNegative = Field(
         0.5, description="Bound on their optimiser steps, as a share of search.trials whole trials' steps."

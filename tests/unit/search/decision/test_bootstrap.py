@@ -190,7 +190,7 @@ class TestSeeds:
         low = evaluations(count=answers(30, 100), colour=answers(90, 100), shape=answers(80, 100))
         boot = bootstrap(BASE)
         alone = boot.estimates_over([TUNED]).target_gain
-        beside = boot.resample_runs([[TUNED], [TUNED, low]])[0].estimates.target_gain
+        beside = boot.resample_runs([{0: TUNED}, {0: TUNED, 1: low}])[0].estimates.target_gain
         assert beside.value == alone.value
         assert beside.high - beside.low > 1.5 * (alone.high - alone.low)
 
@@ -205,7 +205,8 @@ class TestSeeds:
                 # A rate of right answers that hangs on the seed.
                 rates = np.clip(0.75 + 0.06 * generator.standard_normal(2), 0, 1)
                 runs = [list(100.0 * (generator.random(60) < rate)) for rate in rates]
-                recipes.append([evaluations(count=run, colour=base, shape=base) for run in runs])
+                made = [evaluations(count=run, colour=base, shape=base) for run in runs]
+                recipes.append(dict(enumerate(made)))
             # The base's rate is 0.5.
             at_start = list(100.0 * (generator.random(60) < 0.5))
             boot = bootstrap(evaluations(count=at_start, colour=base, shape=base), replicates=400, seed=study)
@@ -216,16 +217,112 @@ class TestSeeds:
     def test_shared_trainings_tell_of_the_seeds_once(self) -> None:
         """Two runs of one recipe have one degree of freedom, however many points are made of them."""
         low = evaluations(count=answers(40, 100), colour=answers(80, 100), shape=answers(82, 100))
-        boot, runs = bootstrap(BASE, replicates=20_000), [TUNED, low]
+        boot, runs = bootstrap(BASE, replicates=20_000), {0: TUNED, 1: low}
 
         def width(found: Estimate) -> float:
             return found.high - found.low
 
-        alone = width(boot.estimates_over(runs).target_gain)
+        alone = width(boot.estimates_over(list(runs.values())).target_gain)
         shared = width(boot.resample_runs([runs] * 3, ["a", "a", "a"])[0].estimates.target_gain)
         apart = width(boot.resample_runs([runs] * 3)[0].estimates.target_gain)
         assert shared == pytest.approx(alone, rel=0.1)
         assert apart < alone / 2
+
+
+def moved(*gains: float, of: float = 20) -> dict[int, dict[str, Evaluation]]:
+    """Return a run a seed that lifts each of 30 samples by as much: nothing hangs on the samples drawn."""
+    level = [20.0] * 30
+    return {
+        seed: evaluations(count=[20.0 + of + gain] * 30, colour=level, shape=level)
+        for seed, gain in enumerate(gains)
+    }
+
+
+class TestVariantsOfOneTraining:
+    """A trial and what is made of its weights, which the same seeds move."""
+
+    level = evaluations(count=[20.0] * 30, colour=[20.0] * 30, shape=[20.0] * 30)
+    other = moved(-9, 4, 5)
+
+    def draws(
+        self, *models: Mapping[int, Mapping[str, Evaluation]], trained: Sequence[str]
+    ) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+        """Return what the seeds add to each model's gain."""
+        found = bootstrap(self.level, replicates=4000).resample_runs(models, trained)
+        return [each.replicates["target_gain"] - each.estimates.target_gain.value for each in found]
+
+    @pytest.mark.parametrize("beside", [False, True])
+    def test_that_seeds_move_alike_differ_by_their_samples_alone(self, beside: bool) -> None:
+        """Of 100 samples 20 + s and 17 + s are gained, s being -5, 0 and 5, beside another recipe or not."""
+        shifts = (-5, 0, 5)
+
+        def run(right: int) -> dict[str, Evaluation]:
+            return evaluations(count=answers(right, 100), colour=answers(90, 100), shape=answers(80, 100))
+
+        def mean(right: int) -> dict[str, Evaluation]:
+            scores = np.mean([answers(right + shift, 100) for shift in shifts], axis=0)
+            return evaluations(count=list(scores), colour=answers(90, 100), shape=answers(80, 100))
+
+        one, other = ({seed: run(right + seed) for seed in shifts} for right in (40, 37))
+        third = {seed: run(right) for seed, right in zip(shifts, (20, 60, 40), strict=True)}
+        boot = bootstrap(BASE)
+        seeds = boot.resample_runs([one, other, *([third] if beside else [])], ["a", "a", "b"][: 2 + beside])
+        samples = boot.resample([mean(40), mean(37)])
+        found, alone = (boot.difference(each[0], each[1], "score", 0.68) for each in (seeds, samples))
+        assert found.value == pytest.approx(3)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=1e-3)
+        apart = boot.resample_runs([one, other])
+        unpaired = boot.difference(apart[0], apart[1], "score", 0.68)
+        assert unpaired.high - unpaired.low > 2 * (found.high - found.low)
+
+    def test_follow_another_training_s_seeds_as_far_as_their_own(self) -> None:
+        """An interpolation that each seed moves half as far is drawn half as far, whoever's seed it is."""
+        whole, half, _ = self.draws(moved(-6, 0, 6), moved(-3, 0, 3), self.other, trained="aab")
+        assert np.std(whole) > 1
+        assert half == pytest.approx(whole / 2, abs=1e-4)
+
+    def test_keep_what_is_theirs_alone(self) -> None:
+        """Shifts of 3, -6 and 3 have nothing in common with -6, 0 and 6: nor have the draws."""
+        whole, own, _ = self.draws(moved(-6, 0, 6), moved(3, -6, 3), self.other, trained="aab")
+        spread = np.quantile(np.abs(own), 0.5) / np.quantile(np.abs(whole), 0.5)
+        assert 0.5 < spread < 1.5
+        assert abs(np.corrcoef(np.sign(whole), np.sign(own))[0, 1]) < 0.15
+
+    def test_are_paired_by_seed_in_whatever_order_the_runs_ended(self) -> None:
+        runs = moved(-6, 0, 6)
+        late = {seed: runs[seed] for seed in (2, 0, 1)}
+        one, other = self.draws(runs, late, trained="aa")
+        assert one == pytest.approx(other, abs=1e-6)
+
+    def test_of_which_a_run_failed_are_drawn_for_themselves(self) -> None:
+        """What is drawn of seeds 0 and 2 is not paired with what is drawn of 0, 1 and 2."""
+        runs = moved(-6, 0, 6)
+        one, other = self.draws(runs, {seed: runs[seed] for seed in (0, 2)}, trained="aa")
+        assert abs(np.corrcoef(np.sign(one), np.sign(other))[0, 1]) < 0.1
+
+    def test_different_trainings_are_independent(self) -> None:
+        one, other = self.draws(moved(-6, 0, 6), moved(-6, 0, 6), trained="ab")
+        assert abs(np.corrcoef(np.sign(one), np.sign(other))[0, 1]) < 0.1
+
+    def test_cover_what_they_say_in_their_difference(self) -> None:
+        """Gains of N(25, 6) over seeds, and 80 % of each shift kept, beside another recipe: 200 times."""
+        generator = np.random.default_rng(4)
+        held = 0
+        for study in range(200):
+
+            def run(rate: float, generator: np.random.Generator = generator) -> dict[str, Evaluation]:
+                right = list(100.0 * (generator.random(60) < np.clip(rate, 0, 1)))
+                return evaluations(count=right, colour=[0.0] * 60, shape=[0.0] * 60)
+
+            shifts, others = 0.06 * generator.standard_normal((2, 3))
+            one = {seed: run(0.6 + shift) for seed, shift in enumerate(shifts)}
+            other = {seed: run(0.5 + 0.8 * shift) for seed, shift in enumerate(shifts)}
+            third = {seed: run(0.6 + shift) for seed, shift in enumerate(others)}
+            boot = bootstrap(run(0.35), replicates=400, seed=study)
+            found = boot.resample_runs([one, other, third], "aab")
+            gain = boot.difference(found[0], found[1], "target_gain")
+            held += gain.low <= 10 <= gain.high
+        assert held / 200 >= 0.91
 
 
 def test_a_higher_confidence_is_wider() -> None:

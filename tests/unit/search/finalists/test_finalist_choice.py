@@ -110,6 +110,54 @@ def test_without_scores_of_each_sample_nothing_is_told_apart() -> None:
     assert chosen(ranked, NO_EVIDENCE, bound=2) == ["trial 1", "trial 2"]
 
 
+def variant(number: int, of: Candidate, transform: Transform, gain: float) -> Candidate:
+    """Return a point made of a trial that gains so much and forgets nothing."""
+    rung = candidate(of.trial.number, gain, 0).rung
+    return Candidate(
+        trial=of.trial,
+        made=PointResult(
+            number=number, point=Point(of.trial.number, STEPS, transform), trial=of.trial, rung=rung
+        ),
+    )
+
+
+def soup(*members: int) -> Soup:
+    return Soup(tuple(Member(number, STEPS) for number in members))
+
+
+class TestWhatIsMadeOfTheSameWeights:
+    """Trials 0 to 3 score 30, 28, 26 and 24; nothing can be told apart."""
+
+    trials = (candidate(0, 30, 0), candidate(1, 28, 0), candidate(2, 26, 0), candidate(3, 24, 0))
+
+    def test_rides_along(self) -> None:
+        half = variant(0, self.trials[0], Interpolation(0.5), 29.5)
+        most = variant(1, self.trials[0], Interpolation(0.9), 29.8)
+        late = variant(2, self.trials[1], Interpolation(0.9), 20)
+        other = variant(3, self.trials[3], Interpolation(0.9), 19)
+        ranked = [self.trials[0], most, half, *self.trials[1:], late, other]
+        assert chosen(ranked, NO_EVIDENCE, most=2) == ["trial 0", "point 1", "point 0", "trial 1", "point 2"]
+        assert chosen(ranked, NO_EVIDENCE, most=1) == ["trial 0", "point 1", "point 0"]
+
+    def test_but_only_within_noise(self) -> None:
+        half = variant(0, self.trials[0], Interpolation(0.5), 20)
+        ranked = [self.trials[0], half]
+        assert chosen(ranked, evidence(ranked, 0, {"point 0": 9.9}), most=1) == ["trial 0"]
+        assert chosen(ranked, evidence(ranked, 0, {"point 0": 10}), most=1) == ["trial 0", "point 0"]
+
+    def test_a_soup_counts_each_member_that_does_not_take_part(self) -> None:
+        """Of trials 0, 1 and 2, behind trials 0 and 1, it needs one more: trial 3 is then the fourth."""
+        made = variant(0, self.trials[0], soup(0, 1, 2), 27)
+        ranked = [*self.trials[:2], made, *self.trials[2:]]
+        assert chosen(ranked, NO_EVIDENCE, most=2) == ["trial 0", "trial 1"]
+        assert chosen(ranked, NO_EVIDENCE, most=3) == ["trial 0", "trial 1", "point 0", "trial 2"]
+
+    def test_a_soup_that_is_the_best_takes_part_in_any_case(self) -> None:
+        made = variant(0, self.trials[0], soup(0, 1, 2), 31)
+        ranked = [made, *self.trials]
+        assert chosen(ranked, NO_EVIDENCE, most=1) == ["point 0", "trial 0", "trial 1", "trial 2"]
+
+
 @pytest.mark.parametrize(
     ("transform", "step", "needs"),
     [

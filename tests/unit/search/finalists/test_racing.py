@@ -62,6 +62,12 @@ class TestWhoRuns:
         field = of({1: 100}, {2: 100}, {1: 100, 2: 100})
         assert keys(runners(field, rounds=1, left=200)) == "abc"
 
+    def test_who_needs_no_other_run_rides_along(self) -> None:
+        """There is enough for one training: what is made of it runs, though it stands behind another."""
+        field = of({1: 100}, {2: 100}, {1: 100}, {1: 50}, {1: 100, 2: 100})
+        assert keys(runners(field, rounds=1, left=100)) == "acd"
+        assert keys(runners(field, rounds=1, left=200)) == "abcde"
+
     def test_the_first_one_runs_as_long_as_it_can(self) -> None:
         field = of({1: 100}, {2: 100})
         assert keys(runners(field, rounds=3, left=100)) == "a"
@@ -82,7 +88,10 @@ class TestWhoRuns:
             left -= sum(needed(running).values())
             assert left >= 0
             own = [each.key for each in running]
-            assert own == before[: len(own)], "who did not run once does not come back"
+            assert own == [key for key in before if key in own], "who did not run once does not come back"
+            trained = needed(running)
+            free = [each.key for each in standing if needed((*running, each)) == trained]
+            assert own == free, "who needs no other run rides along"
             before = own
             ran += first.key in own
             standing = list(running)

@@ -126,8 +126,9 @@ def test_says_what_will_be_run() -> None:
     finalists = {"most": 3, "seeds": 3, "most_steps": 80, "steps_of_all_trials": 160}
     assert made["finalists"] == finalists
     assert finalists_text(finalists) == (
-        "last up to 3 finalists, trained again on 3 new seeds each, in 80 steps at most (50% of what all "
-        "trials would take to their ends), and scored once on the confirm split"
+        "last up to 3 recipes as finalists, with what is made of their weights: trained again on 3 new seeds "
+        "each, in 80 steps at most (50% of what all trials would take to their ends), and scored once on the "
+        "confirm split"
     )
     few = "finalists.budget allows 39 steps, and one run takes 40; a budget of 0.25 allows one"
     for steps, warned in ((39, True), (40, False)):
