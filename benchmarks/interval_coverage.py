@@ -1,6 +1,6 @@
 """How often intervals at 95 % hold the truth, over made studies; docs/selection.md has the result.
 
-python -m benchmarks.interval_coverage tasks|worst|seeds [studies]
+python -m benchmarks.interval_coverage tasks|worst|seeds|variants [studies]
 """
 
 from __future__ import annotations
@@ -106,6 +106,48 @@ def over_seeds(studies: int) -> None:
             )
 
 
+def of_variants(studies: int) -> None:
+    """Count the difference of a trial and its interpolation at 0.5, drawn together and each for itself.
+
+    The trial gains 25 points and forgets 5, the interpolation 18.75 and 1.25; seeds move the trial by so many
+    points, and the interpolation half as far. Three seeds; other recipes are as the trial.
+    """
+    generator = np.random.default_rng(5)
+    base = np.array([40.0, 60.0, 60.0])
+    whole, half = np.array([65.0, 55.0, 55.0]), np.array([58.75, 58.75, 58.75])
+    for deviation in (2.5, 6.0):
+        for others in (0, 2):
+            held, width = np.zeros(2), np.zeros(2)
+            for study in range(studies):
+                hardness = generator.normal(size=(3, 150))
+
+                def answers(values: Any, own: Any, hardness: Any = hardness) -> dict[str, Row]:
+                    felt = np.sqrt(0.7) * hardness + np.sqrt(0.3) * own
+                    right = felt < norm.ppf(np.clip(values, 0.1, 99.9) / 100)[:, None]
+                    return dict(zip(("a", "b", "c"), 100.0 * right, strict=True))
+
+                boot = _bootstrap(answers(base, generator.normal(size=hardness.shape)), 500, study)
+                models: list[dict[int, dict[str, Evaluation]]] = [{} for _ in range(2 + others)]
+                for runs in (models[0], *models[2:]):
+                    for seed in range(3):
+                        shift, own = (
+                            deviation * generator.normal(size=3),
+                            generator.normal(size=hardness.shape),
+                        )
+                        runs[seed] = _model(answers(whole + shift, own))
+                        if runs is not models[0]:
+                            continue
+                        rest = np.sqrt(0.75) * generator.normal(size=hardness.shape)
+                        models[1][seed] = _model(answers(half + shift / 2, own / 2 + rest))
+                ends = []
+                for trained in (("a", "a", "b", "c"), ("a", "d", "b", "c")):
+                    found = boot.resample_runs(models, trained[: 2 + others])
+                    difference = boot.difference(found[0], found[1], "score")
+                    ends.append((difference.low, difference.high))
+                _count(held, width, ends, (2.5, 2.5))
+            print(deviation, others, (held / studies).round(3), (width / studies).round(1), flush=True)
+
+
 def _scores(generator: np.random.Generator, n: int, better: float, worse: float, right: float) -> Pair:
     """Draw base's and tuned model's scores; of those that do not change `right` are right."""
     drawn, base, tuned = generator.random(n), np.zeros(n), np.zeros(n)
@@ -146,4 +188,6 @@ def _count(held: Any, width: Any, ends: Sequence[Any], true: Sequence[float]) ->
 
 if __name__ == "__main__":
     _, which, *rest = sys.argv
-    {"tasks": one_task, "worst": worst_task, "seeds": over_seeds}[which](int(rest[0]) if rest else 400)
+    {"tasks": one_task, "worst": worst_task, "seeds": over_seeds, "variants": of_variants}[which](
+        int(rest[0]) if rest else 400
+    )

@@ -288,6 +288,16 @@ class TestVariantsOfOneTraining:
         assert 0.5 < spread < 1.5
         assert abs(np.corrcoef(np.sign(whole), np.sign(own))[0, 1]) < 0.15
 
+    def test_take_their_own_deviation_where_one_of_their_seeds_is_drawn(self) -> None:
+        """Of three draws n0, n1 and n2 are of each seed: 6 (n2 - n0) against 9 (n0 + n2) - 18.
+
+        Where n2 - n0 is 3 that is 18 to 9, where it is 2 it is 12 to 0; where it is 1 n0 + n2 is 1 or 3.
+        """
+        whole, own = self.draws(moved(-6, 0, 6), moved(3, -6, 3), trained="aa")
+        drawn = np.abs(whole) > 1e-3
+        ratios = np.round(own[drawn] / np.abs(whole[drawn]), 2) + 0.0
+        assert set(ratios) == {0.5, 0.0, -1.5, 1.5}
+
     def test_are_paired_by_seed_in_whatever_order_the_runs_ended(self) -> None:
         runs = moved(-6, 0, 6)
         late = {seed: runs[seed] for seed in (2, 0, 1)}
