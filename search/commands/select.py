@@ -51,5 +51,5 @@ def _select(arguments: argparse.Namespace) -> int:
     overrides = [f"{key}={value}" for key, value in options.items() if value is not None]
     root: Path = arguments.folder
     done = reselect(root, [*arguments.overrides, *overrides], arguments.choice)
-    Console(highlight=False).print(verdict_panel(done))
+    Console(highlight=False).print(verdict_panel(done, anew=True))
     return DONE

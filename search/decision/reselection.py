@@ -115,10 +115,9 @@ def rewrite_report(root: Path) -> Reselected:
 def _reported(done: Reselected) -> Reselected:
     """Write the report, with the samples that were answered if these can be had."""
     record, selection = done.record, done.selection
-    rung = selection.rung if selection.run is None else selection.run.rung
-    if rung is not None:
+    if selection.winner is not None:
         try:
-            record = with_stored_predictions(record, rung, done.folder)
+            record = with_stored_predictions(record, selection, done.folder)
         except NoSamples as error:
             notes = (*selection.notes, f"The report shows no samples: {error}.")
             selection = replace(selection, notes=notes)

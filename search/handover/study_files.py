@@ -16,7 +16,9 @@ from search.decision.evidence import MEASURES, Finalist, FinalistRun
 from search.handover.licences import CARD, licence_of
 from search.handover.model_card import hub_data_sets, model_card
 from search.handover.recipe_document import FORMAT, read_recipe
-from search.records.predictions import write_predictions
+from search.records.predictions import Whose, write_predictions
+from search.records.selected_predictions import SELECTED, put_table, table_for, whose
+from search.records.stored_finalists import slug_of
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, Rung, TrialResult, points_csv, trials_csv
@@ -35,8 +37,13 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
     """Write all but the report: the study, trials, predictions, the recipe and the selected weights."""
     write_atomically(folder.study, dump_study(record.config).encode())
     write_tables(folder, record)
+    again = {each.candidate: each.run.seed for each in record.finalists if each.run is not None}
+    answering = {slug_of(key): Whose(candidate=key, seed=seed) for key, seed in again.items()}
+    if (chosen := whose(selection)) is not None:
+        answering[SELECTED] = chosen
     for model, evaluations in record.predictions.models.items():
-        write_predictions(folder.predictions / f"{model}.parquet", record.tasks, evaluations)
+        file = folder.predictions / f"{model}.parquet"
+        write_predictions(file, record.tasks, evaluations, answering.get(model))
     write_recipe(folder, record, selection)
     if selection.rung is not None:
         write_weights(folder, record, selection)
@@ -46,7 +53,8 @@ def write_results(folder: StudyFolder, record: StudyRecord, selection: Selection
 def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection) -> Selection:
     """Write the recipe and the selected weights of a study that has run, by another rule than before maybe.
 
-    All is made in a folder beside first: what fails leaves what was there.
+    The table of its answers goes with them, if there is one. All is made in a folder beside first: what fails
+    leaves what was there.
 
     Returns:
         The selection, with a note on what there is no longer.
@@ -68,6 +76,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
         if kept:
             write_weights(made, record, selection)
         write_recipe(folder, record, selection, made.recipe)
+        answers = table_for(folder, selection, made.root)
         if selection.winner is not None and (kept or stays):
             write_card(made, record, selection)
         if not stays:
@@ -77,6 +86,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
                 made.selected.rename(folder.selected)
         elif selection.winner is not None:
             (made.selected / CARD).replace(folder.selected / CARD)
+        put_table(folder, answers)
         made.recipe.replace(folder.recipe)
     return selection
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ from search.wording import points
 from trainables.files import written_atomically
 from trainables.scoring.evaluation import Evaluation
 from trainables.workers.jobs import TaskData
+
+_CANDIDATE: Final = "recipe_search.candidate"
+_SEED: Final = "recipe_search.seed"
 
 COLUMNS: Final = pa.schema(
     {
@@ -68,10 +72,73 @@ def predictions_table(tasks: Iterable[TaskData], evaluations: Mapping[str, Evalu
     return pa.Table.from_pylist(rows, schema=COLUMNS)
 
 
-def write_predictions(file: Path, tasks: Iterable[TaskData], evaluations: Mapping[str, Evaluation]) -> None:
-    """Write a model's table as a Parquet file; see `predictions_table`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whose:
+    """Whose answers a table holds.
+
+    Attributes:
+        candidate: The candidate's key; see `search.decision.candidates`.
+        seed: The new seed that it was trained again on; None for what the search trained.
+    """
+
+    candidate: str
+    seed: int | None = None
+
+
+def write_predictions(
+    file: Path,
+    tasks: Iterable[TaskData],
+    evaluations: Mapping[str, Evaluation],
+    whose: Whose | None = None,
+) -> None:
+    """Write a model's table as a Parquet file, whose schema's metadata tell whose it is.
+
+    Args:
+        file: The file.
+        tasks: The tasks; see `predictions_table`.
+        evaluations: Task -> a model's evaluation.
+        whose: Whose answers these are; None for the base's.
+    """
+    table = predictions_table(tasks, evaluations)
+    if whose is not None:
+        seed = {} if whose.seed is None else {_SEED: str(whose.seed)}
+        table = table.replace_schema_metadata({_CANDIDATE: whose.candidate, **seed})
     with written_atomically(file) as stream:
-        pq.write_table(predictions_table(tasks, evaluations), stream)
+        pq.write_table(table, stream)
+
+
+def read_whose(file: Path) -> Whose | None:
+    """Return whose answers a table holds; None where it does not tell.
+
+    Raises:
+        OSError: The file can't be read.
+        ValueError: It is damaged.
+    """
+    told = {key.decode(): value.decode() for key, value in (pq.read_schema(file).metadata or {}).items()}
+    if _CANDIDATE not in told:
+        return None
+    return Whose(candidate=told[_CANDIDATE], seed=int(told[_SEED]) if _SEED in told else None)
+
+
+def read_answers(file: Path) -> dict[str, Evaluation]:
+    """Return what a table holds: task -> evaluation.
+
+    Raises:
+        OSError: The file can't be read.
+        ValueError: It is damaged.
+        KeyError: It lacks a column.
+    """
+    table = pq.read_table(file, columns=["task", "prediction", "score"]).to_pylist()
+    found: dict[str, Evaluation] = {}
+    for task in dict.fromkeys(row["task"] for row in table):
+        rows = [row for row in table if row["task"] == task]
+        answers = tuple(row["prediction"] for row in rows)
+        found[task] = Evaluation(
+            task=task,
+            scores=tuple(row["score"] for row in rows),
+            predictions=() if None in answers else answers,
+        )
+    return found
 
 
 def differences(model: str, again: Mapping[str, Evaluation], recorded: Mapping[str, Evaluation]) -> list[str]:

@@ -2,67 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-import pyarrow.parquet as pq
-
 from search.data.inputs import load_scored
+from search.records.predictions import read_answers
+from search.records.selected_predictions import SELECTED, is_of
 from search.records.study_folder import StudyFolder
 from search.records.study_record import Predictions, StudyRecord
-from search.results import Rung
+from search.selection import Selection
 from trainables.data.samples import fingerprint
-from trainables.scoring.evaluation import Evaluation
 
-MODELS = ("base", "selected")
+MODELS = ("base", SELECTED)
 
 
 class NoSamples(Exception):
     """Answers can't be shown beside their samples; the message says why."""
 
 
-def with_stored_predictions(record: StudyRecord, selected: Rung, folder: StudyFolder) -> StudyRecord:
+def with_stored_predictions(record: StudyRecord, selection: Selection, folder: StudyFolder) -> StudyRecord:
     """Return the record with what the base and the selected recipe answered, and to what.
 
     Args:
         record: What the study measured.
-        selected: What was measured of the selected weights.
+        selection: Its verdict, which does not keep the base.
         folder: The study's folder.
 
     Raises:
         NoSamples: A table is missing or damaged or another recipe's, or the samples can't be read or are
             others now.
     """
-    missing = [model for model in MODELS if not (folder.predictions / f"{model}.parquet").is_file()]
+    tables = {model: folder.predictions / f"{model}.parquet" for model in MODELS}
+    missing = [model for model, table in tables.items() if not table.is_file()]
     if missing:
         raise NoSamples(f"what the {missing[0]} model answers is not known")
     try:
-        models = {model: _evaluations(folder, model) for model in MODELS}
+        models = {model: read_answers(table) for model, table in tables.items()}
         tasks = load_scored(record.config)
     except (OSError, ValueError, KeyError) as error:
         raise NoSamples(str(error)) from None
+    if not is_of(tables[SELECTED], selection):
+        raise NoSamples(f"{folder.predictions.name}/{SELECTED}.parquet is of another recipe")
     for task in tasks:
-        if task.name not in models["selected"] or not math.isclose(
-            models["selected"][task.name].value, selected.values[task.name], abs_tol=1e-9
-        ):
-            raise NoSamples(f"{folder.predictions.name}/selected.parquet is of another recipe")
         recorded = record.data_fingerprints.get(f"{task.name}/search")
         if recorded != fingerprint(task.search):
             raise NoSamples(f"the search split of task {task.name!r} is another one than the study's")
     return replace(record, tasks=tasks, predictions=Predictions(models=models))
-
-
-def _evaluations(folder: StudyFolder, model: str) -> dict[str, Evaluation]:
-    table = pq.read_table(
-        folder.predictions / f"{model}.parquet", columns=["task", "prediction", "score"]
-    ).to_pylist()
-    found: dict[str, Evaluation] = {}
-    for task in dict.fromkeys(row["task"] for row in table):
-        rows = [row for row in table if row["task"] == task]
-        answers = tuple(row["prediction"] for row in rows)
-        found[task] = Evaluation(
-            task=task,
-            scores=tuple(row["score"] for row in rows),
-            predictions=() if None in answers else answers,
-        )
-    return found

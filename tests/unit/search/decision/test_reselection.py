@@ -17,7 +17,8 @@ from search import cli
 from search.config import StudyConfig
 from search.decision.candidates import EVALUATIONS_FILE
 from search.decision.evidence import Finalist, FinalistRun
-from search.records.stored_finalists import run_folder, write_finalist, write_run
+from search.records.predictions import Whose, read_answers, write_predictions
+from search.records.stored_finalists import run_folder, slug_of, write_finalist, write_run
 from search.records.stored_results import write_point, write_trial
 from search.records.stored_study import write_base, write_facts
 from search.records.study_folder import StudyFolder
@@ -25,8 +26,11 @@ from search.results import PointResult, TrialResult, TrialState
 from search.settings.study_file import dump_study
 from spaces.points import Interpolation, Point
 from trainables.checkpoint import save_checkpoint
+from trainables.data.samples import Sample
 from trainables.files import write_atomically
-from trainables.scoring.evaluation import evaluations_json, rung_file
+from trainables.metrics import EXACT_MATCH
+from trainables.scoring.evaluation import Evaluation, evaluations_json, rung_file
+from trainables.workers.jobs import TaskData
 
 MANIFEST = {
     "model_type": "llava",
@@ -200,6 +204,91 @@ def test_the_weights_are_those_of_the_seed_that_the_recipe_names(
     said = run(capsys, "select", str(folder.root), "--forgetting-weight", "3")[1]
     assert "weights of this recipe were not kept" in said
     assert not folder.selected.exists()
+
+
+TASK = TaskData(
+    name="count",
+    role="target",
+    metric=EXACT_MATCH,
+    train=(),
+    search=(Sample(id="s0", prompt="How many?", answer="2", references=("2",), where="count.jsonl:1"),),
+)
+
+
+def table(folder: StudyFolder, name: str, answer: str, whose: Whose | None) -> None:
+    found = {"count": Evaluation(task="count", scores=(0.0,), predictions=(answer,))}
+    write_predictions(folder.predictions / f"{name}.parquet", [TASK], found, whose)
+
+
+def answers(folder: StudyFolder) -> dict[str, str]:
+    """Return what the one sample is answered in each table."""
+    return {
+        file.stem: read_answers(file)["count"].predictions[0]
+        for file in sorted(folder.predictions.glob("*.parquet"))
+    }
+
+
+def test_the_table_of_answers_goes_with_the_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bold one was selected and answered "two"; nobody asked the mild one, or what is halfway."""
+    folder = study_folder(tmp_path / "study")
+    table(folder, "selected", "two", Whose(candidate="trial 0"))
+    assert run(capsys, "select", str(folder.root))[0] == 0
+    assert answers(folder) == {"selected": "two"}
+    for rule in (["--max-forgetting", "5"], ["--max-forgetting", "15"], ["--max-forgetting", "0"]):
+        assert run(capsys, "select", str(folder.root), *rule)[0] == 0
+        assert answers(folder) == {"trial_0": "two"}
+    assert run(capsys, "select", str(folder.root))[0] == 0
+    assert answers(folder) == {"selected": "two", "trial_0": "two"}
+    assert run(capsys, "select", str(folder.root), "--choice", "cautious")[0] == 0
+    assert answers(folder) == {"trial_0": "two"}
+
+
+def test_a_finalist_s_own_table_becomes_that_of_the_selected_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both were confirmed as they were found: 30 and 19, and at a weight of 3 it is -10 and 17."""
+    folder = study_folder(tmp_path / "study")
+    for key, values, answer in (("trial 0", BOLD, "two"), ("trial 1", MILD, "three")):
+        confirmed(folder, key, {100: values, 200: values})
+        table(folder, slug_of(key), answer, Whose(candidate=key, seed=100))
+    table(folder, "selected", "two", Whose(candidate="trial 0", seed=100))
+    both = {"trial_0": "two", "trial_1": "three"}
+    for rule, answer in ((["--forgetting-weight", "3"], "three"), ([], "two")):
+        assert run(capsys, "select", str(folder.root), *rule)[0] == 0
+        assert answers(folder) == {**both, "selected": answer}
+    # Weights of another seed answered otherwise, as far as anybody knows.
+    table(folder, "trial_1", "three", Whose(candidate="trial 1", seed=200))
+    assert run(capsys, "select", str(folder.root), "--forgetting-weight", "3")[0] == 0
+    assert answers(folder) == both
+
+
+def test_a_table_that_does_not_tell_whose_it_is_is_known_by_its_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Earlier versions wrote such: its 60 points of count are the bold trial's."""
+    folder = study_folder(tmp_path / "study")
+    values = BASE | BOLD
+    samples = tuple(dataclasses.replace(TASK.search[0], id=f"s{number}") for number in range(100))
+    tasks = [dataclasses.replace(TASK, name=name, search=samples) for name in values]
+    found = {
+        name: dataclasses.replace(evaluation(name, value, 100), predictions=("two",) * 100)
+        for name, value in values.items()
+    }
+    write_predictions(folder.predictions / "selected.parquet", tasks, found)
+    for rule, name in (([], "selected"), (["--max-forgetting", "5"], "former")):
+        assert run(capsys, "select", str(folder.root), *rule)[0] == 0
+        assert answers(folder) == {name: "two"}
+    assert run(capsys, "select", str(folder.root))[0] == 0
+    assert answers(folder) == {"former": "two", "selected": "two"}
+
+
+def test_select_says_what_it_leaves_to_mlflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = study_folder(tmp_path / "study")
+    told = "the study's record and models:/made@champion stay as they were; no command changes them"
+    assert told in run(capsys, "select", str(folder.root))[1]
+    assert "champion" not in run(capsys, "report", str(folder.root))[1]
 
 
 @pytest.mark.parametrize(

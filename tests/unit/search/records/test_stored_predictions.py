@@ -11,12 +11,12 @@ from made_study import trial
 
 from search.config import StudyConfig
 from search.data.inputs import load_scored
-from search.records.predictions import write_predictions
+from search.records.predictions import Whose, read_answers, read_whose, write_predictions
 from search.records.stored_predictions import NoSamples, with_stored_predictions
 from search.records.stored_study import objective_of
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
-from search.results import Rung
+from search.selection import Selection
 from trainables.data.samples import fingerprint
 from trainables.scoring.evaluation import Evaluation
 
@@ -73,8 +73,10 @@ def record(tmp_path: Path, folder: StudyFolder) -> StudyRecord:
     )
 
 
-def selected(**values: float) -> Rung:
-    return replace(trial(0, [{}]).last, values={"word": 100.0, **values})
+def selected(**values: float) -> Selection:
+    made = trial(0, [{}])
+    rung = replace(made.last, values={"word": 100.0, **values})
+    return Selection(winner=replace(made, rungs=(rung,)), ranking=(), infeasible=(), reason="best")
 
 
 def test_answers_come_back_with_their_samples(record: StudyRecord, folder: StudyFolder) -> None:
@@ -90,6 +92,20 @@ def test_answers_come_back_with_their_samples(record: StudyRecord, folder: Study
 def test_answers_of_another_recipe_are_not_shown(record: StudyRecord, folder: StudyFolder) -> None:
     with pytest.raises(NoSamples, match="is of another recipe"):
         with_stored_predictions(record, selected(sum=0.0), folder)
+
+
+def test_a_table_that_tells_whose_it_is_is_known_by_that(record: StudyRecord, folder: StudyFolder) -> None:
+    """Adapters that are merged into half precision may score otherwise the second time, and are the same."""
+    file = folder.predictions / "selected.parquet"
+    answers = read_answers(file)
+    tasks = load_scored(record.config)
+    write_predictions(file, tasks, answers, Whose(candidate="trial 0"))
+    with_stored_predictions(record, selected(sum=49.0), folder)
+    for other in (Whose(candidate="trial 1"), Whose(candidate="trial 0", seed=7)):
+        write_predictions(file, tasks, answers, other)
+        assert read_whose(file) == other
+        with pytest.raises(NoSamples, match="is of another recipe"):
+            with_stored_predictions(record, selected(sum=50.0), folder)
 
 
 def test_other_samples_than_the_study_s_are_not_shown(
