@@ -289,6 +289,12 @@ def test_select_says_what_it_leaves_to_mlflow(tmp_path: Path, capsys: pytest.Cap
     told = "the study's record and models:/made@champion stay as they were; no command changes them"
     assert told in run(capsys, "select", str(folder.root))[1]
     assert "champion" not in run(capsys, "report", str(folder.root))[1]
+    # A study that registers nothing has no champion.
+    study = config()
+    tracking = study.tracking.model_copy(update={"register_weights": None})
+    folder = study_folder(tmp_path / "other", study=study.model_copy(update={"tracking": tracking}))
+    said = run(capsys, "select", str(folder.root))[1]
+    assert "the study's record stays as it was; no command changes it" in said
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_study import BASE, config, finalist, record, trial
+from made_study import BASE, Answered, config, finalist, record, trial, with_answers
 from safetensors.torch import load_file
 
 from search.handover.recipe_document import RecipeDocument
 from search.handover.study_files import recipe_document, write_results
+from search.records.predictions import Whose, read_whose
 from search.records.study_folder import StudyFolder
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
@@ -20,6 +21,7 @@ from search.settings.study_file import parse_study
 from spaces.points import Interpolation, Member, Point, Soup, Transform
 from spaces.recipe import Recipe
 from trainables.checkpoint import save_checkpoint
+from trainables.data.samples import Sample
 from trainables.manifest import TrainableManifest, TrainedParameter
 
 WEIGHTS = {"parameter/a.weight": torch.tensor([1.0, 2.0]), "parameter/b.bias": torch.tensor([3.0])}
@@ -138,6 +140,25 @@ def test_weights_of_a_seed_that_was_not_confirmed_are_named_by_it() -> None:
     assert "confirm" not in fields["evidence"]
     assert fields["evidence"]["selected"]["seed"] == 100
     assert RecipeDocument.from_dict(fields, "recipe.yaml").seed == 100
+
+
+def test_the_tables_of_answers_tell_whose_they_are(folder: StudyFolder) -> None:
+    """Trial 0 is selected as the search trained it, and was a finalist on seed 100 as well."""
+    sample = Sample(id="s0", prompt="How many?", answer="2")
+    study = with_answers(
+        record([with_weights(folder, trial(0, [{"count": 50.0}]))]),
+        Answered("count", [sample], [("3", 0.0)], [("2", 100.0)]),
+    )
+    models = {**study.predictions.models, "trial_0": study.predictions.models["selected"]}
+    predictions = dataclasses.replace(study.predictions, models=models)
+    again = finalist("trial 0", {"count": 50.0})
+    study = dataclasses.replace(study, predictions=predictions, finalists=(again,))
+    write_results(folder, study, select(study.trials, study.objective))
+    assert {file.stem: read_whose(file) for file in folder.predictions.iterdir()} == {
+        "base": None,
+        "selected": Whose(candidate="trial 0"),
+        "trial_0": Whose(candidate="trial 0", seed=100),
+    }
 
 
 def test_the_winner_s_weights_are_handed_over(folder: StudyFolder) -> None:
