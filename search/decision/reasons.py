@@ -90,7 +90,7 @@ def offered(case: Case) -> str:
         return f"No finalist's {called} lies above 0 on the confirm split, beyond its noise."
     name = candidate_name(case.candidates[best.key])
     worth = _worth(best, case.rule.maximise)
-    return f"Confirmed by this rule, as the best of {_finalists(case.finals)}, is {name}: {worth}."
+    return f"Of {_finalists(case.finals)} the best by this rule is {name}: {worth}."
 
 
 def no_such_choice(choice: str, choices: Sequence[Choice]) -> str:
