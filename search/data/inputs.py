@@ -89,13 +89,14 @@ def load_data(config: StudyConfig) -> StudyData:
             f"data: {'; '.join(map(str, found.leaks))}. No model may be trained on what scores it: take "
             "these samples out of the training split, or leave them out with data.on_leak: drop"
         )
-    then = "which so confirms less" if config.finalists is None else "left out of the confirm split"
+    left_out = config.finalists is not None and config.data.on_leak == "drop"
+    then = "left out of the confirm split" if left_out else "which so confirms less"
     confirm_tasks: tuple[TaskData, ...] = ()
     if config.finalists is not None:
-        _check_overlaps(config, found.overlaps)
-        confirm_tasks = tuple(
-            _to_confirm(task, reader.held_back[task.name], found.overlaps) for task in tasks
-        )
+        if not left_out:
+            _check_overlaps(found.overlaps)
+        overlaps = found.overlaps if left_out else ()
+        confirm_tasks = tuple(_to_confirm(task, reader.held_back[task.name], overlaps) for task in tasks)
     return StudyData(
         tasks=_without(tasks, found),
         replay=_without(replay, found),
@@ -224,10 +225,10 @@ def _load_replay(reader: _Reader, source: Task) -> TaskData:
     )
 
 
-def _check_overlaps(config: StudyConfig, overlaps: Sequence[Overlap]) -> None:
-    if overlaps and config.data.on_leak == "error":
+def _check_overlaps(overlaps: Sequence[Overlap]) -> None:
+    if grave := [overlap for overlap in overlaps if not overlap.chance]:
         raise InputError(
-            f"data: {'; '.join(map(str, overlaps))}. What the search has seen confirms nothing: take these "
+            f"data: {'; '.join(map(str, grave))}. What the search has seen confirms nothing: take these "
             "samples out of either split, or leave them out of the confirm split with data.on_leak: drop"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from search.data.signatures import signatures
+from search.data.signatures import Signature, signatures
 from search.data.thumbnails import Thumbnails
 from search.data.twins import Splits, Twin, find_twins
 from search.wording import counted
@@ -15,6 +15,8 @@ from trainables.data.samples import Sample, fingerprint_of
 from trainables.workers.jobs import TaskData
 
 _EXAMPLES: Final = 3
+_BY_CHANCE: Final = 0.01
+"""Share of a confirm split that may be nearly what the search scores: simple pictures come twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,34 +39,38 @@ class Leak:
 
     def __str__(self) -> str:
         """Say how many samples of which split are found where, and name the first ones."""
-        kinds = {"exact": self.exact, "nearly the same": self.samples - self.exact}
-        told = " and ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
-        first = ", ".join(f"{one} is {other}" for one, other in self.examples)
-        more = ", ..." if self.samples > len(self.examples) else ""
-        return f"{counted(self.samples, 'sample')} of {self.train} in {self.scored} ({told}: {first}{more})"
+        where = f"{self.train} in {self.scored}"
+        return _found(where, self.samples, self.exact, self.examples)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlap:
-    """Samples of a confirm split that the search scores, too.
+    """Samples of a confirm split that the search scores, too, or nearly.
 
     Attributes:
         search: The search split, such as `counting/search`.
         confirm: The confirm split.
         places: Their places in it, rising.
+        exact: How many of them are the very same; the others nearly.
+        of: Samples of the confirm split.
         examples: Labels of the first ones, each with that of its twin in the search split.
     """
 
     search: str
     confirm: str
     places: tuple[int, ...]
+    exact: int
+    of: int
     examples: tuple[tuple[str, str], ...]
+
+    @property
+    def chance(self) -> bool:
+        """Whether these may be there by chance: none is a copy, and they are few."""
+        return not self.exact and len(self.places) <= _BY_CHANCE * self.of
 
     def __str__(self) -> str:
         """Say how many samples of which split are found where, and name the first ones."""
-        first = ", ".join(f"{one} is {other}" for one, other in self.examples)
-        more = ", ..." if len(self.places) > len(self.examples) else ""
-        return f"{counted(len(self.places), 'sample')} of {self.confirm} in {self.search} ({first}{more})"
+        return _found(f"{self.confirm} in {self.search}", len(self.places), self.exact, self.examples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +82,7 @@ class Findings:
         dropped: These, as their split and their place in it.
         warnings: What is allowed and yet worth a thought, one line each.
         fingerprints: `<task>/<split>` -> content hash, without what is dropped, confirm splits included.
-        overlaps: Samples to confirm with that the search scores, too.
+        overlaps: Samples to confirm with that the search scores, too, or nearly.
     """
 
     leaks: tuple[Leak, ...]
@@ -111,7 +117,7 @@ def compare_splits(
     search = {f"{task.name}/search": signatures(task.search, thumbnails) for task in tasks}
     last = {f"{name}/confirm": signatures(read(), thumbnails) for name, read in confirm.items()}
     twins = find_twins(train, {**search, **last})
-    dropped = frozenset((twin.train, twin.place) for twin in twins)
+    dropped = frozenset((twin.split, twin.place) for twin in twins)
     kept = {
         split: [each for place, each in enumerate(samples) if (split, place) not in dropped]
         for split, samples in train.items()
@@ -129,31 +135,47 @@ def compare_splits(
 
 
 def _leaks(twins: Iterable[Twin], train: Splits, scored: Splits) -> Iterator[Leak]:
-    pairs: dict[tuple[str, str], list[Twin]] = {}
-    for twin in twins:
-        pairs.setdefault((twin.train, twin.scored), []).append(twin)
-    for (split, other), found in pairs.items():
+    for (split, other), found in _by_splits(twins).items():
         yield Leak(
             train=split,
             scored=other,
             samples=len(found),
             exact=sum(twin.exact for twin in found),
-            examples=tuple(
-                (train[split][twin.place].label, scored[other][twin.other].label)
-                for twin in found[:_EXAMPLES]
-            ),
+            examples=_examples(found, train[split], scored[other]),
         )
 
 
+def _by_splits(twins: Iterable[Twin]) -> dict[tuple[str, str], list[Twin]]:
+    pairs: dict[tuple[str, str], list[Twin]] = {}
+    for twin in twins:
+        pairs.setdefault((twin.split, twin.scored), []).append(twin)
+    return pairs
+
+
+def _examples(
+    twins: Sequence[Twin], ones: Sequence[Signature], others: Sequence[Signature]
+) -> tuple[tuple[str, str], ...]:
+    return tuple((ones[twin.place].label, others[twin.other].label) for twin in twins[:_EXAMPLES])
+
+
+def _found(where: str, samples: int, exact: int, examples: Sequence[tuple[str, str]]) -> str:
+    kinds = {"exact": exact, "nearly the same": samples - exact}
+    told = " and ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+    first = ", ".join(f"{one} is {other}" for one, other in examples)
+    more = ", ..." if samples > len(examples) else ""
+    return f"{counted(samples, 'sample')} of {where} ({told}: {first}{more})"
+
+
 def _overlaps(search: Splits, confirm: Splits) -> Iterator[Overlap]:
-    for split, samples in search.items():
-        labels = {each.content: each.label for each in samples}
-        for other, last in confirm.items():
-            if places := tuple(place for place, each in enumerate(last) if each.content in labels):
-                examples = tuple(
-                    (last[place].label, labels[last[place].content]) for place in places[:_EXAMPLES]
-                )
-                yield Overlap(search=split, confirm=other, places=places, examples=examples)
+    for (last, other), found in _by_splits(find_twins(confirm, search)).items():
+        yield Overlap(
+            search=other,
+            confirm=last,
+            places=tuple(twin.place for twin in found),
+            exact=sum(twin.exact for twin in found),
+            of=len(confirm[last]),
+            examples=_examples(found, confirm[last], search[other]),
+        )
 
 
 def _warnings(train: Splits, search: Splits, confirm: Splits) -> Iterator[str]:

@@ -19,17 +19,17 @@ Splits = Mapping[str, Sequence[Signature]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
-    """A training sample that is also, or nearly, a scored one.
+    """A sample that is also, or nearly, a scored one.
 
     Attributes:
-        train: Its split.
+        split: Its split.
         place: Its place in that split.
         scored: The other's split.
         other: The other's place.
         exact: Whether they are the very same.
     """
 
-    train: str
+    split: str
     place: int
     scored: str
     other: int
@@ -45,8 +45,8 @@ class _Asked(NamedTuple):
     exchange: Exchange
 
 
-def find_twins(train: Splits, scored: Splits) -> list[Twin]:
-    """Return the training samples that are among the scored ones, each once for every scored split.
+def find_twins(splits: Splits, scored: Splits) -> list[Twin]:
+    """Return the samples that are among the scored ones, too, each once for every scored split.
 
     Two samples are the same if images, texts and answer are. They are nearly the same if they have an
     accepted answer in common and nearly the same images, and ask
@@ -60,7 +60,7 @@ def find_twins(train: Splits, scored: Splits) -> list[Twin]:
     def note(one: _Asked, split: str, place: int, *, exact: bool) -> None:
         found.setdefault((one.split, one.place, split), (place, exact))
 
-    asked, known = list(_asked(train)), list(_asked(scored))
+    asked, known = list(_asked(splits)), list(_asked(scored))
     contents = _first_places((each.signature.content, each) for each in known)
     for one in asked:
         for split, place in contents.get(one.signature.content, {}).items():
@@ -72,9 +72,9 @@ def find_twins(train: Splits, scored: Splits) -> list[Twin]:
                 note(one, split, place, exact=False)
     for one, other in (*_near_images(asked, known), *_near_texts(asked, known)):
         note(one, other.split, other.place, exact=False)
-    order = {split: number for number, split in enumerate(train)}
+    order = {split: number for number, split in enumerate(splits)}
     return [
-        Twin(train=split, place=place, scored=other_split, other=other, exact=exact)
+        Twin(split=split, place=place, scored=other_split, other=other, exact=exact)
         for (split, place, other_split), (other, exact) in sorted(
             found.items(), key=lambda item: (order[item[0][0]], item[0][1])
         )

@@ -126,7 +126,7 @@ def test_dropped_are_the_training_samples_alone(planted: Planted) -> None:
     assert data.fingerprints["new/train"] == fingerprint(new.train)
     at = planted.path
     assert data.warnings == (
-        f"1 sample of new/confirm in old/search ({at('new-confirm', 0)} is {at('old-search', 1)}), "
+        f"1 sample of new/confirm in old/search (1 exact: {at('new-confirm', 0)} is {at('old-search', 1)}), "
         "which so confirms less",
     )
 
@@ -148,10 +148,11 @@ class TestWithFinalists:
             load_data(study.config())
         at = study.path
         assert str(caught.value) == (
-            f"data: 1 sample of new/confirm in new/search ({at('new-confirm', 1)} is {at('new-search', 2)}); "
-            f"1 sample of new/confirm in old/search ({at('new-confirm', 2)} is {at('old-search', 0)}). What "
-            "the search has seen confirms nothing: take these samples out of either split, or leave them out "
-            "of the confirm split with data.on_leak: drop"
+            f"data: 1 sample of new/confirm in new/search (1 exact: {at('new-confirm', 1)} is "
+            f"{at('new-search', 2)}); 1 sample of new/confirm in old/search (1 exact: "
+            f"{at('new-confirm', 2)} is {at('old-search', 0)}). What the search has seen confirms nothing: "
+            "take these samples out of either split, or leave them out of the confirm split with "
+            "data.on_leak: drop"
         )
 
     def test_or_left_out_of_the_confirm_split(self, study: Planted) -> None:
@@ -163,6 +164,54 @@ class TestWithFinalists:
         assert (new.train, len(data.tasks[0].search)) == ((), 4)
         assert data.fingerprints["new/confirm"] == fingerprint(new.search)
         assert [line.endswith("left out of the confirm split") for line in data.warnings] == [True, True]
+
+    def test_what_differs_in_case_and_punctuation_is_no_other_sample(self, study: Planted) -> None:
+        study.rows["new-confirm"] = [
+            {"prompt": f"  NEW-search {index}", "answer": "Yes."} for index in range(4)
+        ]
+        found = r"^data: 4 samples of new/confirm in new/search \(4 nearly the same: .*:1 is .*:1, "
+        with pytest.raises(InputError, match=found):
+            load_data(study.config())
+        study.on_leak = "drop"
+        with pytest.raises(InputError, match="the search scores every sample of new/confirm, so none"):
+            load_data(study.config())
+
+    def test_nor_is_a_re_encoded_image(self, study: Planted, tmp_path: Path) -> None:
+        (tmp_path / "one.png").write_bytes(encoded(scene(0).resize((320, 240))))
+        copy = encoded(brighter(scene(0)).resize((288, 216)), "JPEG", quality=60)
+        (tmp_path / "two.jpg").write_bytes(copy)
+        study.rows["new-confirm"] = rows("new-confirm", 3)
+        study.rows["old-search"][2] = {"prompt": "how many cats ?", "answer": "2", "image": "one.png"}
+        study.rows["new-confirm"][1] = {"prompt": "How many  cats?", "answer": "2", "image": "two.jpg"}
+        found = r"^data: 1 sample of new/confirm in old/search \(1 nearly the same: .*:2 is .*:3\)\. "
+        with pytest.raises(InputError, match=found):
+            load_data(study.config())
+        study.on_leak = "drop"
+        data = load_data(study.config())
+        assert [sample.prompt for sample in data.confirm[0].search] == [
+            "new-confirm 0 ?",
+            "new-confirm 2 ?",
+        ]
+
+    @pytest.mark.parametrize(("near", "refused"), [(1, False), (2, True)])
+    def test_one_in_a_hundred_may_be_near_by_chance(self, study: Planted, near: int, refused: bool) -> None:
+        """Of 100 samples one is nearly the search's, which is told, or two; a copy is refused alone."""
+        study.rows["new-confirm"] = rows("new-confirm", 100)
+        for index in range(near):
+            study.rows["new-confirm"][index] = {"prompt": f"NEW-search {index}", "answer": "Yes."}
+        config = study.config()
+        if refused:
+            with pytest.raises(InputError, match=r"^data: 2 samples of new/confirm in new/search \(2 nearly"):
+                load_data(config)
+            return
+        data = load_data(config)
+        (line,) = data.warnings
+        assert line.startswith("1 sample of new/confirm in new/search (1 nearly the same: ")
+        assert line.endswith("which so confirms less")
+        assert len(data.confirm[0].search) == 100
+        study.rows["new-confirm"][0] = study.rows["new-search"][0]
+        with pytest.raises(InputError, match=r"^data: 1 sample of new/confirm in new/search \(1 exact"):
+            load_data(study.config())
 
     def test_none_left_is_an_error(self, study: Planted) -> None:
         study.on_leak = "drop"
@@ -222,7 +271,7 @@ def test_what_is_allowed_is_a_warning(tmp_path: Path) -> None:
     data = load_data(study.config())
     assert not data.leaks
     assert data.warnings == (
-        f"1 sample of old/confirm in old/search ({study.path('old-confirm', 1)} is "
+        f"1 sample of old/confirm in old/search (1 exact: {study.path('old-confirm', 1)} is "
         f"{study.path('old-search', 3)}), which so confirms less",
         "new/train: 1 sample of 6 repeated from the same split",
         "new/train: 2 samples about an image of old/search, with another question or answer",

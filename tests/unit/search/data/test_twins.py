@@ -119,10 +119,10 @@ def test_each_scored_split_counts_once() -> None:
     signed = signatures([sample, copy], Thumbnails())
     found = find_twins({"a/train": signed}, {"b/search": signed, "b/confirm": signed[1:]})
     assert found == [
-        Twin(train="a/train", place=0, scored="b/search", other=0, exact=True),
-        Twin(train="a/train", place=0, scored="b/confirm", other=0, exact=False),
-        Twin(train="a/train", place=1, scored="b/search", other=1, exact=True),
-        Twin(train="a/train", place=1, scored="b/confirm", other=0, exact=True),
+        Twin(split="a/train", place=0, scored="b/search", other=0, exact=True),
+        Twin(split="a/train", place=0, scored="b/confirm", other=0, exact=False),
+        Twin(split="a/train", place=1, scored="b/search", other=1, exact=True),
+        Twin(split="a/train", place=1, scored="b/confirm", other=0, exact=True),
     ]
 
 
@@ -177,3 +177,10 @@ def test_no_two_splits_of_the_embedded_tasks_have_twins() -> None:
     train = {split: each for split, each in signed.items() if split.endswith("/train")}
     scored = {split: each for split, each in signed.items() if split not in train}
     assert find_twins(train, scored) == []
+    search, confirm = (
+        {split: each for split, each in scored.items() if split.endswith(last)}
+        for last in ("/search", "/confirm")
+    )
+    # Two of easy-VQA's published pictures, of the 400 samples to confirm with.
+    (twin,) = find_twins(confirm, search)
+    assert (twin.split, twin.scored, twin.exact) == ("easy_vqa_color/confirm", "easy_vqa_color/search", False)
