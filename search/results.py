@@ -111,6 +111,7 @@ class PointResult:
         rung: What was measured; `progress` and `step` are those of the weights. None if it failed.
         preset: Name of the preset that it stands for, or None.
         error: Why it failed, one line; None unless it did.
+        unwritten: Why its weights could not be written, one line; None unless that was tried in vain.
     """
 
     number: int
@@ -119,6 +120,7 @@ class PointResult:
     rung: Rung | None = None
     preset: str | None = None
     error: str | None = None
+    unwritten: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a point without evidence."""

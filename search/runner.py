@@ -20,7 +20,7 @@ from search.handover.study_files import write_results
 from search.phases.base import base_lines
 from search.phases.point_search import with_points
 from search.phases.prediction_jobs import with_predictions
-from search.phases.selecting import with_selection
+from search.phases.selecting import with_point_weights, with_selection
 from search.phases.study_failed import StudyFailed
 from search.phases.study_run import StudyRun
 from search.phases.tuning import with_trials
@@ -144,6 +144,7 @@ def _search(
         record = replace(record, retraining=read_retraining(folder), finished=True)
         record, selection = with_selection(run, record)
         record = with_predictions(run, record, selection)
+        record = with_point_weights(run, record, selection)
         record = with_kept_weights(record, selection, folder)
     return record, selection
 

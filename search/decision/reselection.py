@@ -97,6 +97,8 @@ def _check_rule(overrides: Sequence[str], choice: str | None) -> None:
             raise InputError(
                 f"override {override!r}: what has run can't be changed, only {' and '.join(_SECTIONS)}"
             )
+        if override.partition("=")[0] == "selection.keep_weights":
+            raise InputError(f"override {override!r}: whose weights stay was decided when the study ended")
     if choice is not None and choice not in NAMES:
         raise InputError(f"unknown choice {choice!r}: {did_you_mean(choice, NAMES)}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
+from search.decision.candidates import candidates
 from search.records.study_record import StudyRecord
 from search.selection import Selection
+from spaces.points import Identity
 
 JOULES_PER_KWH: Final = 3.6e6
 
@@ -79,7 +81,8 @@ class StudyCosts:
 
     Attributes:
         study: Trials, points and finalist runs.
-        selected: The selected recipe's trial, of a soup those of all its members; None for "keep the base".
+        selected: The selected recipe's training up to the step that is taken, of a soup that of all its
+            members; None for "keep the base".
         peak_memory: The largest peak memory of a worker in a trial, in bytes; NaN where not known.
         trained: Runs of training that were counted.
     """
@@ -99,15 +102,13 @@ def study_costs(record: StudyRecord, selection: Selection) -> StudyCosts:
     """
     trained = [trial.rungs[-1].metrics for trial in record.trials if trial.rungs]
     trained += record.retraining
-    evaluated = [point.rung.metrics for point in record.points if point.rung]
     whole = [compared(metrics) for metrics in trained]
-    extra = [_evaluation(metrics) for metrics in evaluated]
-    made = {member.trial for member in selection.made.members} if selection.made else set()
-    of_selected = [compared(trial.last.metrics) for trial in record.trials if trial.number in made]
+    whole += [_made(metrics) for metrics in _evaluated_points(record)]
+    of_selected = [compared(metrics) for metrics in _selected(record, selection)]
     return StudyCosts(
         study=Comparison(
-            spent=_sum([each.spent for each in whole] + extra),
-            full=_sum([each.full for each in whole] + extra),
+            spent=_sum(each.spent for each in whole),
+            full=_sum(each.full for each in whole),
         ),
         selected=Comparison(
             spent=_sum(each.spent for each in of_selected), full=_sum(each.full for each in of_selected)
@@ -187,9 +188,32 @@ def _spent(metrics: Mapping[str, float]) -> Spent:
     )
 
 
-def _evaluation(metrics: Mapping[str, float]) -> Spent:
-    """Return what it cost to evaluate a point, which trains and keeps nothing."""
-    return _spent({**metrics, "cost/train_flops": 0.0, "cost/stored_bytes": 0.0})
+def _selected(record: StudyRecord, selection: Selection) -> Iterator[Mapping[str, float]]:
+    """Yield the last metrics of each training that the selection is made of, up to the step it takes."""
+    until: dict[int, int] = {}
+    for member in selection.made.members if selection.made else ():
+        until[member.trial] = max(member.step, until.get(member.trial, 0))
+    for trial in record.trials:
+        yield from (rung.metrics for rung in trial.rungs if rung.step == until.get(trial.number))
+
+
+def _evaluated_points(record: StudyRecord) -> Iterator[Mapping[str, float]]:
+    """Yield what was measured of points and of their finalist runs; an earlier rung costs nothing more."""
+    made = {
+        each.key: each
+        for each in candidates((), record.points)
+        if not isinstance(each.point.transform, Identity)
+    }
+    yield from (each.rung.metrics for each in made.values())
+    for finalist in record.finalists:
+        if finalist.candidate in made:
+            yield from (run.rung.metrics for run in finalist.runs if run.rung is not None)
+
+
+def _made(metrics: Mapping[str, float]) -> Comparison:
+    """Return what a point cost, which is made without training; its weights are stored only if it stays."""
+    spent = _spent({"cost/stored_bytes": 0.0, **metrics, "cost/train_flops": 0.0})
+    return Comparison(spent=spent, full=replace(spent, stored=metrics.get("cost/full_stored_bytes", 0.0)))
 
 
 def _sum(parts: Iterable[Spent]) -> Spent:

@@ -17,6 +17,7 @@ from search.handover.licences import CARD, licence_of
 from search.handover.model_card import hub_data_sets, model_card
 from search.handover.recipe_document import FORMAT, read_recipe
 from search.records.predictions import Whose, write_predictions
+from search.records.retention import why_lost
 from search.records.selected_predictions import SELECTED, put_table, table_for, whose
 from search.records.stored_finalists import slug_of
 from search.records.study_folder import StudyFolder
@@ -67,7 +68,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
     notes = list(selection.notes)
     if selection.winner is not None and not kept and not stays:
         notes.append(
-            "The weights of this recipe were not kept (selection.keep_weights), so there is no "
+            f"The weights of this recipe {why_lost(record, selection)}. So there is no "
             f"{folder.selected.name}/: recipe-search apply trains it again."
         )
     selection = replace(selection, notes=tuple(notes))

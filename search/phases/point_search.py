@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -202,16 +202,23 @@ class PointSearch:
         assert selection.point is not None
         return read_evaluations(self.folder / str(selection.point.number) / EVALUATIONS_FILE)
 
-    def written(self, result: PointResult) -> PointResult:
-        """Return a point with its weights written; one whose weights can't be written has failed."""
-        folder = self.folder / str(result.number)
-        shape, job = self.job(result.point)
-        job = replace(job, write_to=str(folder / _WEIGHTS_FILE))
-        ((_, report),) = run_jobs(self.pool, {"selected": (shape, job)}, at_a_time=1)
-        if report.error is not None or report.checkpoint is None or report.manifest is None:
-            return replace(result, rung=None, error=f"its weights can't be written: {report.error}")
-        write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
-        return replace(result, rung=replace(result.measured, weights=report.checkpoint.path))
+    def written(self, results: Iterable[PointResult]) -> Iterator[PointResult]:
+        """Yield points as their weights are written, or with the reason why they can't be."""
+        by_number = {result.number: result for result in results}
+        jobs = {}
+        for number, result in by_number.items():
+            shape, job = self.job(result.point)
+            jobs[number] = shape, replace(job, write_to=str(self.folder / str(number) / _WEIGHTS_FILE))
+        for number, report in run_jobs(self.pool, jobs, at_a_time=self.at_a_time):
+            result = by_number[number]
+            if report.error is not None or report.checkpoint is None or report.manifest is None:
+                yield replace(result, unwritten=str(report.error))
+                continue
+            manifest = json.dumps(dict(report.manifest)).encode()
+            write_atomically(self.folder / str(number) / MANIFEST_FILE, manifest)
+            rung = result.measured
+            metrics = {**rung.metrics, **report.metrics}
+            yield replace(result, rung=replace(rung, weights=report.checkpoint.path, metrics=metrics))
 
     def _evaluated(self, planned: PlannedPoint, report: Report) -> PointResult:
         if report.error is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from search.decision.candidates import Candidate, candidates
 from search.decision.evidence import FinalistRun
@@ -14,6 +15,10 @@ from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection
 
 _TENSORS = "*.safetensors"
+_KEPT: Final[Mapping[str, str]] = {
+    "selected": "what its own rule selected",
+    "pareto": "what its own rule selected or took as a finalist, of the feasible front and the named choices",
+}
 
 
 def with_kept_weights(record: StudyRecord, selection: Selection, folder: StudyFolder) -> StudyRecord:
@@ -40,6 +45,40 @@ def with_kept_weights(record: StudyRecord, selection: Selection, folder: StudyFo
     return replace(record, trials=tuple(trials.values()), points=tuple(points))
 
 
+def points_to_write(record: StudyRecord, selection: Selection) -> tuple[PointResult, ...]:
+    """Return the points whose trained parameters stay, and were not written so far.
+
+    A finalist's are those of its run on a new seed.
+
+    Args:
+        record: What the study measured.
+        selection: The verdict.
+    """
+    trained_again = {each.candidate for each in record.finalists if each.run is not None}
+    return tuple(
+        each.made
+        for each in _kept(record, selection)
+        if each.made is not None and each.rung.weights is None and each.key not in trained_again
+    )
+
+
+def why_lost(record: StudyRecord, selection: Selection) -> str:
+    """Say why a selection's trained parameters are not there: what is said of "its weights".
+
+    Args:
+        record: What the study measured.
+        selection: A verdict, by this rule or another.
+    """
+    point, policy = selection.point, record.config.selection.keep_weights
+    if point is not None and point.unwritten is not None:
+        return f"could not be written ({point.unwritten})"
+    if not record.finished and point is not None:
+        return "were not written, since the study has not finished"
+    if not record.finished or policy == "all" or (policy == "pareto" and selection.run is not None):
+        return "are no longer there"
+    return f"were not kept: the study kept those of {_KEPT[policy]} alone (selection.keep_weights: {policy})"
+
+
 def pareto_front(feasible: Iterable[Candidate]) -> tuple[Candidate, ...]:
     """Return those that nobody, the base included, beats in gain or forgetting at no loss in the other."""
     found = list(feasible)
@@ -55,28 +94,24 @@ def pareto_front(feasible: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _kept_rungs(record: StudyRecord, selection: Selection) -> Iterator[Rung]:
-    policy = record.config.selection.keep_weights
-    rungs = {(trial.number, rung.step): rung for trial in record.trials for rung in trial.rungs}
-    if policy == "all":
+    if record.config.selection.keep_weights == "all":
         for trial in record.trials:
             yield from trial.rungs if trial.state is not TrialState.FAILED else ()
-        yield from (point.rung for point in record.points if point.rung is not None)
-        return
+    yield from (each.rung for each in _kept(record, selection))
+
+
+def _kept(record: StudyRecord, selection: Selection) -> Sequence[Candidate]:
+    """Return the candidates whose trained parameters stay."""
     found = candidates(record.trials, record.points)
+    policy = record.config.selection.keep_weights
+    if policy == "all":
+        return found
     keys = {selection.key}
     if policy == "pareto":
         keys.update(each.key for each in pareto_front(_feasible(found, selection)))
         keys.update(each.candidate for each in record.finalists)
-    for candidate in found:
-        if candidate.key in keys:
-            yield candidate.rung
-            # A point that was not written can be made again from these.
-            yield from _members(candidate, rungs)
-
-
-def _members(candidate: Candidate, rungs: Mapping[tuple[int, int], Rung]) -> Iterator[Rung]:
-    for member in candidate.point.members:
-        yield rungs[member.trial, member.step]
+        keys.update(each.candidate for each in selection.choices)
+    return [each for each in found if each.key in keys]
 
 
 def _kept_runs(record: StudyRecord, selection: Selection) -> Sequence[FinalistRun]:

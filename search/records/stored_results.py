@@ -84,6 +84,7 @@ def write_point(folder: Path, result: PointResult) -> None:
         "rung": None if result.rung is None else rung_to_dict(result.rung, folder),
         "preset": result.preset,
         "error": result.error,
+        "unwritten": result.unwritten,
     }
     write_json(folder / "points" / str(result.number) / POINT_FILE, fields)
 
@@ -108,6 +109,7 @@ def read_point(folder: Path, file: Path, trials: Mapping[int, TrialResult]) -> P
         rung=None if fields["rung"] is None else rung_from_dict(fields["rung"], folder),
         preset=fields["preset"],
         error=fields["error"],
+        unwritten=fields.get("unwritten"),
     )
 
 

@@ -204,8 +204,10 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     assert found[4].measured is trial.rungs[0]
     assert_idle(pool)
 
-    # A point's weights are written when they are asked for; what can't be written is no point.
-    chosen = search.written(found[1])
+    # A point's weights are written when they are asked for; what can't be written says why.
+    (chosen,) = search.written([found[1]])
+    assert chosen.measured.metrics["cost/stored_bytes"] == last["cost/stored_bytes"]
+    assert chosen.measured.metrics["cost/full_stored_bytes"] == last["cost/full_stored_bytes"]
     path = chosen.measured.weights or ""
     export_delta(
         Path(path), json.loads((Path(path).parent / "manifest.json").read_text()), "", tmp_path / "out"
@@ -215,9 +217,9 @@ def test_points_are_made_of_what_a_trial_leaves(pool: Any, base: Path, tmp_path:
     evaluations, _ = bench.evaluator.evaluate()
     assert {name: each.value for name, each in evaluations.items()} == chosen.measured.values
     Path(trial.last.weights or "").unlink()
-    lost = search.written(found[2])
-    assert lost.rung is None
-    assert "is missing" in str(lost.error)
+    (lost,) = search.written([found[2]])
+    assert lost.rung is found[2].rung
+    assert "is missing" in str(lost.unwritten)
     assert_idle(pool)
 
 

@@ -132,7 +132,17 @@ class Workbench:
                 path = Path(job.write_to) if self._share.rank == 0 else None
                 written = save_checkpoint(path, state, job.point.step)
         if job.write_to is not None:
-            yield Report(step=job.point.step, done=True, checkpoint=written, manifest=manifest.to_dict())
+            stored = {
+                "cost/stored_bytes": float(parameter_bytes(state)),
+                "cost/full_stored_bytes": float(build_manifest(self.model, "full").bytes),
+            }
+            yield Report(
+                step=job.point.step,
+                done=True,
+                metrics=stored,
+                checkpoint=written,
+                manifest=manifest.to_dict(),
+            )
             return
         # Of adapters as many were trained as they have, not as their layers' weights have.
         trained = job.members[0].manifest if len(job.members) == 1 else manifest

@@ -67,9 +67,18 @@ def stored(folder: StudyFolder, made: TrialResult, *, kept: bool = True) -> Tria
 
 
 def study_folder(
-    root: Path, *, study: StudyConfig | None = None, finished: bool = True, pruned: bool = False
+    root: Path,
+    *,
+    study: StudyConfig | None = None,
+    finished: bool = True,
+    pruned: bool = False,
+    written: bool = False,
+    unwritten: str | None = None,
 ) -> StudyFolder:
-    """Make the folder of a study of a bold and a mild trial, and the bold one halfway to the base."""
+    """Make the folder of a study of a bold and a mild trial, and the bold one halfway to the base.
+
+    The latter's weights may have been `written`, or `unwritten` for a reason.
+    """
     folder = StudyFolder(root)
     root.mkdir()
     study = study or config()
@@ -85,7 +94,12 @@ def study_folder(
         measured = trial(0, [BASE | halfway], study=study).last
         point = PointResult(number=0, point=Point(0, 40, Interpolation(0.5)), trial=trials[0], rung=measured)
         write_atomically(folder.points / "0" / EVALUATIONS_FILE, evaluations(BASE | halfway))
-        write_point(root, point)
+        if written:
+            tensors = {"parameter/a.weight": torch.full((2,), 0.5)}
+            pointer = save_checkpoint(folder.points / "0" / "weights.safetensors", tensors, 40)
+            (folder.points / "0" / "manifest.json").write_text(json.dumps(MANIFEST), encoding="utf-8")
+            point = dataclasses.replace(point, rung=dataclasses.replace(measured, weights=pointer.path))
+        write_point(root, dataclasses.replace(point, unwritten=unwritten))
     write_atomically(folder.study, dump_study(study).encode())
     write_base(folder, made.base)
     write_facts(folder, made)
@@ -152,7 +166,7 @@ def test_another_rule_selects_another_recipe(tmp_path: Path, capsys: pytest.Capt
     status, said = run(capsys, "select", str(folder.root), "--max-forgetting", "5")
     assert status == 0
     assert point_of(folder)["trial"] == 1
-    assert "weights of this recipe were not kept" in said
+    assert "weights of this recipe were not kept: the study kept those of" in said
     assert not folder.selected.exists()
 
     # The report of a later command stays with the rule; the study's own rule comes back when asked for.
@@ -202,7 +216,7 @@ def test_the_weights_are_those_of_the_seed_that_the_recipe_names(
     (tensor,) = load_file(folder.selected / "delta.safetensors").values()
     assert tensor.tolist() == [100, 100]
     said = run(capsys, "select", str(folder.root), "--forgetting-weight", "3")[1]
-    assert "weights of this recipe were not kept" in said
+    assert "weights of this recipe are no longer there" in said
     assert not folder.selected.exists()
 
 
@@ -420,6 +434,43 @@ def test_choices_are_taken_by_name(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "The same as balanced" in said
 
 
+def test_a_point_s_weights_are_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The point forgets 10 of the 12 points that are allowed, and the bold trial 20; it scores 25."""
+    folder = study_folder(tmp_path / "study", written=True)
+    for arguments, value in (([], 0.0), (["--max-forgetting", "12"], 0.5), ([], 0.0)):
+        status, said = run(capsys, "select", str(folder.root), *arguments)
+        assert status == 0
+        assert "weights of this recipe" not in said
+        (tensor,) = load_file(folder.selected / "delta.safetensors").values()
+        assert tensor.tolist() == [value, value]
+        assert ("alpha" in point_of(folder)) == bool(arguments)
+
+
+@pytest.mark.parametrize(
+    ("unwritten", "finished", "keep", "reason"),
+    [
+        ("no space left on device", True, "pareto", "could not be written (no space left on device). So"),
+        (None, False, "pareto", "were not written, since the study has not finished. So"),
+        (None, True, "selected", "were not kept: the study kept those of what its own rule selected alone"),
+    ],
+)
+def test_a_point_without_weights_says_why(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    unwritten: str | None,
+    finished: bool,
+    keep: str,
+    reason: str,
+) -> None:
+    study = config()
+    study = study.model_copy(update={"selection": study.selection.model_copy(update={"keep_weights": keep})})
+    folder = study_folder(tmp_path / "study", study=study, finished=finished, unwritten=unwritten)
+    status, said = run(capsys, "select", str(folder.root), "--max-forgetting", "12")
+    assert status == 0
+    assert f"weights of this recipe {reason}" in said
+    assert not folder.selected.exists()
+
+
 def test_a_half_finished_study_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study_folder(tmp_path / "study", finished=False)
     status, said = run(capsys, "select", str(folder.root))
@@ -444,6 +495,7 @@ def test_a_candidate_without_scores_of_samples_has_no_interval(
         (["--forgetting-weight", "-1"], "objective.forgetting_weight: "),
         (["--maximise", "gain"], "selection.maximise: "),
         (["selection.tie=[cost]"], "unknown key 'selection.tie': did you mean 'ties'?"),
+        (["selection.keep_weights=all"], "whose weights stay was decided when the study ended"),
         (["search.trials=9"], "'search.trials=9': what has run can't be changed"),
         (["--choice", "balance"], "unknown choice 'balance': did you mean 'balanced'?"),
     ],

@@ -6,16 +6,17 @@ import math
 from dataclasses import replace
 
 import pytest
-from made_study import GOOD, MODEST, record, trial
+from made_study import GOOD, MODEST, finalist, record, trial
 
 from search import wording
+from search.decision.evidence import FinalistRun
 from search.findings.costs import Spent, compared, study_costs, study_metrics, with_co2
 from search.records.study_record import StudyRecord
 from search.report import render_report
 from search.report_sections.costs import cost_notes, cost_rows, cost_sentence
 from search.results import PointResult, TrialResult, TrialState
 from search.selection import select
-from spaces.points import Interpolation, Member, Point, Soup
+from spaces.points import Identity, Interpolation, Member, Point, Soup
 
 METRICS = {
     "cost/train_flops": 3e12,
@@ -30,6 +31,16 @@ METRICS = {
     "cost/full_stored_bytes": 8000.0,
     "cost/peak_memory_bytes": 5000.0,
 }
+
+EVALUATED = {
+    "cost/train_seconds": 0.0,
+    "cost/eval_seconds": 2.0,
+    "cost/gpu_seconds": 0.0,
+    "cost/cpu_seconds": 4.0,
+    "cost/energy_measured_joules": 0.0,
+    "cost/energy_estimated_joules": 16.0,
+}
+"""Of a point, which trains nothing."""
 
 
 def spent(made: TrialResult, **more: float) -> TrialResult:
@@ -46,17 +57,7 @@ def made_study() -> StudyRecord:
     full = spent(full, train_flops=5e12, full_train_flops=5e12, stored_bytes=8000, peak_memory_bytes=7000)
     failed = trial(2, state=TrialState.FAILED, error="broke")
     point = Point(trial=0, step=40, transform=Interpolation(alpha=0.5))
-    measured = replace(
-        best.last,
-        metrics={
-            **best.last.metrics,
-            "cost/train_seconds": 0.0,
-            "cost/eval_seconds": 2.0,
-            "cost/cpu_seconds": 4.0,
-            "cost/energy_measured_joules": 0.0,
-            "cost/energy_estimated_joules": 16.0,
-        },
-    )
+    measured = replace(trial(0, [GOOD]).last, metrics=EVALUATED)
     return replace(
         record([best, full, failed]), points=(PointResult(number=0, point=point, trial=best, rung=measured),)
     )
@@ -154,6 +155,51 @@ def test_a_soup_cost_what_all_its_members_did() -> None:
     assert found is not None
     assert (found.spent.flops, found.full.flops) == (8e12, 14e12)
     assert (found.spent.core_seconds, found.spent.stored) == (120.0, 9000.0)
+
+
+def test_a_point_whose_weights_stay_is_stored_beside_its_trial() -> None:
+    """9,000 bytes of the trials and 600 of the point's; fully tuned 16,000 and the whole model's 8,000."""
+    made = made_study()
+    (point,) = made.points
+    written = {**EVALUATED, "cost/stored_bytes": 600.0, "cost/full_stored_bytes": 8000.0}
+    point = replace(point, rung=replace(point.measured, metrics=written))
+    costs = study_costs(replace(made, points=(point,)), select(made.trials, made.objective)).study
+    assert (costs.spent.stored, costs.full.stored) == (9600, 24_000)
+    assert costs.spent.core_seconds == 60 + 60 + 4
+
+
+def test_an_earlier_rung_cost_what_its_trial_had_until_then() -> None:
+    """Taken after half of the steps: 1 TFLOP and 20 core-seconds; the study had the whole trial."""
+    whole = spent(trial(0, [GOOD, MODEST]))
+    half = {**METRICS, "cost/train_flops": 1e12, "cost/full_train_flops": 3e12, "cost/cpu_seconds": 20.0}
+    early = replace(whole.rungs[0], metrics=half)
+    whole = replace(whole, rungs=(early, whole.last))
+    point = PointResult(number=0, point=Point(0, early.step, Identity()), trial=whole, rung=early)
+    made = replace(record([whole]), points=(point,))
+    selection = select(made.trials, made.objective, made.points)
+    assert selection.point is point
+    costs = study_costs(made, selection)
+    assert costs.selected is not None
+    assert (costs.selected.spent.flops, costs.selected.full.flops) == (1e12, 3e12)
+    assert costs.selected.spent.core_seconds == 20
+    assert (costs.study.spent.flops, costs.study.spent.core_seconds) == (3e12, 60)
+
+
+def test_a_finalist_that_is_a_point_is_evaluated_anew_for_each_seed() -> None:
+    """60 + 60 core-seconds of the trials, 4 of the point and 4 of each of its runs on two seeds."""
+    made = made_study()
+    runs = finalist("point 0", GOOD, GOOD)
+    runs = replace(runs, runs=tuple(_measured(run) for run in runs.runs))
+    of_trial = finalist("trial 0", GOOD)
+    of_trial = replace(of_trial, runs=tuple(_measured(run) for run in of_trial.runs))
+    # What a trial's own finalist took is told by its training, which is among `retraining`.
+    made = replace(made, finalists=(runs, of_trial))
+    assert study_costs(made, select(made.trials, made.objective)).study.spent.core_seconds == 132
+
+
+def _measured(run: FinalistRun) -> FinalistRun:
+    assert run.rung is not None
+    return replace(run, rung=replace(run.rung, metrics=EVALUATED))
 
 
 def test_energy_that_is_measured_in_part_says_so() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_study import BASE, config, record, trial
+from made_study import BASE, config, finalist, record, trial
 
 from search.decision.candidates import Candidate
+from search.decision.choices import Choice
 from search.decision.evidence import Finalist, FinalistRun
-from search.records.retention import pareto_front, with_kept_weights
+from search.records.retention import pareto_front, points_to_write, why_lost, with_kept_weights
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, TrialResult, TrialState
@@ -90,18 +91,100 @@ def test_all_stay_but_those_of_failed_trials(tmp_path: Path) -> None:
     }
 
 
-def test_what_a_point_is_made_of_stays(tmp_path: Path) -> None:
-    """A soup of trials 2 and 5 that nobody beats keeps the weights of both."""
+def made_points(folder: StudyFolder, keep: str) -> StudyRecord:
+    """Add points by (gain, forgetting): (70, 10) and (25, 4.5) on the front, (31, 10), and one that failed."""
+    made = study(folder, keep)
+    count = (90.0, 60.0, 12.0)
+    values = [{**FRONT_BOLD, "count": each} for each in count]
+    values[1] = {**BASE, "count": 60.0, "colour": FRONT_BOLD["colour"] + 1}
+    transforms = (Soup((Member(2, 40), Member(5, 40))), Interpolation(0.5), Interpolation(0.1))
+    points = [
+        PointResult(number=n, point=Point(2, 40, each), trial=made.trials[2], rung=trial(2, [values[n]]).last)
+        for n, each in enumerate(transforms)
+    ]
+    lost = PointResult(
+        number=3, point=Point(2, 40, Interpolation(0.2)), trial=made.trials[2], error="out of memory"
+    )
+    return replace(made, points=(*points, lost))
+
+
+def to_write(made: StudyRecord) -> list[int]:
+    selection = select(made.trials, made.objective, made.points, finalists=made.finalists)
+    return [point.number for point in points_to_write(made, selection)]
+
+
+@pytest.mark.parametrize(("keep", "numbers"), [("selected", [0]), ("pareto", [0, 1]), ("all", [0, 1, 2])])
+def test_points_that_stay_are_to_be_written(tmp_path: Path, keep: str, numbers: list[int]) -> None:
     folder = StudyFolder(tmp_path)
-    made = study(folder, "pareto")
-    best = trial(2, [{**FRONT_BOLD, "count": 90.0}]).last
-    soup = Point(2, 40, Soup((Member(2, 40), Member(5, 40))))
-    made = replace(made, points=(PointResult(number=0, point=soup, trial=made.trials[2], rung=best),))
+    made = made_points(folder, keep)
+    assert to_write(made) == numbers
+    written = [pointed(folder, point) if point.number in numbers else point for point in made.points]
+    made = replace(made, points=tuple(written))
+    assert to_write(made) == []
+    # They stay; what they were made of only goes on its own account.
     found, files = kept(folder, made)
-    assert {f"trials/id{number}/step_000040.safetensors" for number in (2, 5)} <= files
-    # It beats trial 0, which goes.
-    assert "trials/id0/step_000040.safetensors" not in files
+    assert {file for file in files if file.startswith("points")} == {
+        f"points/{n}/w.safetensors" for n in numbers
+    }
+    assert ("trials/id5/step_000040.safetensors" in files) == (keep == "all")
     assert found.points[0].trial == found.trials[2]
+
+
+def test_a_named_choice_that_others_beat_is_to_be_written(tmp_path: Path) -> None:
+    """It may be: choices leave out what gains nothing beyond its noise, the front does not."""
+    made = made_points(StudyFolder(tmp_path), "pareto")
+    bold = Choice(name="bold", candidate="point 2", title="", sentence="")
+    selection = replace(select(made.trials, made.objective, made.points), choices=(bold,))
+    assert [point.number for point in points_to_write(made, selection)] == [0, 1, 2]
+
+
+def test_a_finalist_s_point_is_its_run_s(tmp_path: Path) -> None:
+    """The soup was trained again; the half of it, too, but was dropped, so that no run stands for it."""
+    made = made_points(StudyFolder(tmp_path), "pareto")
+    finalists = (finalist("point 0", FRONT_BOLD), finalist("point 1", FRONT_MILD, dropped=True))
+    assert to_write(replace(made, finalists=finalists)) == [1]
+
+
+def pointed(folder: StudyFolder, point: PointResult) -> PointResult:
+    """Leave a point's weights."""
+    path = folder.points.absolute() / str(point.number) / "w.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"tensors")
+    return replace(point, rung=replace(point.measured, weights=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("number", "keep", "finished", "unwritten", "said"),
+    [
+        (0, "pareto", True, "no space left", "could not be written (no space left)"),
+        (0, "pareto", False, None, "were not written, since the study has not finished"),
+        (0, "all", True, None, "are no longer there"),
+        (None, "pareto", False, None, "are no longer there"),
+        (
+            2,
+            "pareto",
+            True,
+            None,
+            "were not kept: the study kept those of what its own rule selected or took as a finalist, of the "
+            "feasible front and the named choices alone (selection.keep_weights: pareto)",
+        ),
+        (
+            None,
+            "selected",
+            True,
+            None,
+            "were not kept: the study kept those of what its own rule selected alone "
+            "(selection.keep_weights: selected)",
+        ),
+    ],
+)
+def test_why_weights_are_not_there_is_said(
+    tmp_path: Path, number: int | None, keep: str, finished: bool, unwritten: str | None, said: str
+) -> None:
+    made = replace(made_points(StudyFolder(tmp_path), keep), finished=finished)
+    point = None if number is None else replace(made.points[number], unwritten=unwritten)
+    selection = replace(select(made.trials, made.objective), winner=made.trials[2], point=point)
+    assert why_lost(made, selection) == said
 
 
 @pytest.mark.parametrize(
@@ -151,12 +234,3 @@ def test_nobody_on_the_front_is_beaten_and_all_others_are(rows: list[tuple[int, 
             other[0] >= gain and other[1] <= forgetting and other != (gain, forgetting) for other in everyone
         )
         assert (number in front) != beaten
-
-
-def test_an_interpolation_that_was_not_written_keeps_its_trial(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path)
-    made = study(folder, "selected")
-    best = trial(2, [{**FRONT_BOLD, "count": 90.0}]).last
-    point = Point(2, 40, Interpolation(0.5))
-    made = replace(made, points=(PointResult(number=0, point=point, trial=made.trials[2], rung=best),))
-    assert kept(folder, made)[1] == {"trials/id2/step_000040.safetensors"}
