@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -143,7 +144,16 @@ def circumstances(document: RecipeDocument, prepared: Prepared) -> Circumstances
         parameters=outline.full.total,
         trained=point_manifest(manifests).count,
         dtype=prepared.config.model.dtype,
+        fingerprint=prepared.model_fingerprint,
+        train={split: prepared.data_fingerprints[split] for split in _trained_on(document, prepared)},
     )
+
+
+def _trained_on(document: RecipeDocument, prepared: Prepared) -> Iterator[str]:
+    drawn = prepared.replay if any(recipe.replay_ratio for recipe in document.recipes.values()) else ()
+    for task in (*prepared.setup.tasks, *drawn):
+        if task.train:
+            yield f"{task.name}/train"
 
 
 def _trained(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search.handover.recipe_document import RecipeDocument
-from search.wording import rate
+from search.wording import listed, rate
 from spaces.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """What a learning rate depends on, besides the data.
+    """What a learning rate depends on.
 
     Attributes:
         architecture: Class of the model, as its configuration names it; empty where it names none.
@@ -20,6 +20,8 @@ class Circumstances:
         parameters: Elements of all its parameters.
         trained: Elements that are trained.
         dtype: Type of its weights.
+        fingerprint: Content hash of the model.
+        train: `<task>/train` -> content hash of what is trained on.
     """
 
     architecture: str
@@ -27,6 +29,8 @@ class Circumstances:
     parameters: int
     trained: int
     dtype: str
+    fingerprint: str
+    train: Mapping[str, str]
 
 
 def caveats(document: RecipeDocument, recipes: Sequence[Recipe], here: Circumstances) -> tuple[str, ...]:
@@ -38,7 +42,9 @@ def caveats(document: RecipeDocument, recipes: Sequence[Recipe], here: Circumsta
         here: What it is trained on.
     """
     assert document.recipe is not None
-    return (*_settings(tuple(document.recipes.values()), recipes), *_models(document, here))
+    # Where the kind of model is another, so are its weights.
+    models = tuple(_models(document, here)) or tuple(_weights(document, here))
+    return (*_settings(tuple(document.recipes.values()), recipes), *models, *_data(document, here))
 
 
 def caveat_sentence(recipe: Recipe, lines: Sequence[str]) -> str:
@@ -74,6 +80,23 @@ def _models(document: RecipeDocument, here: Circumstances) -> Iterator[str]:
         yield f"{here.trained:,} trained parameters instead of {trained.parameters:,}"
     if model.dtype != here.dtype:
         yield f"{here.dtype} instead of {model.dtype}"
+
+
+def _weights(document: RecipeDocument, here: Circumstances) -> Iterator[str]:
+    there = document.model
+    if there is not None and there.fingerprint and there.fingerprint != here.fingerprint:
+        yield f"other weights of the base model than those of {there.path}"
+
+
+def _data(document: RecipeDocument, here: Circumstances) -> Iterator[str]:
+    if not document.data:
+        return
+    other = [split for split, content in here.train.items() if document.data.get(split) != content]
+    targets = [f"{task}/train" for task in (document.evidence or {}).get("targets", {})]
+    if gone := [split for split in targets if split not in here.train]:
+        yield f"without the training data of {listed(gone)}"
+    if other:
+        yield f"other training data in {listed(other)}"
 
 
 def _type(model_type: str, architecture: str) -> str:

@@ -480,3 +480,15 @@ def test_the_recipe_applied_to_the_same_data_gives_the_same_numbers(
     }
     assert scored["target_gain"]["low"] <= scored["target_gain"]["value"] <= scored["target_gain"]["high"]
     assert not [path for path in (home / "runs" / ".cache").iterdir() if path.name.startswith("evaluate-")]
+
+
+def test_zz_explore(outcome: Outcome) -> None:
+    import shutil
+
+    shutil.copytree(outcome.folder.root, "/work/tmp/h3/made", dirs_exist_ok=True)
+    for p in outcome.record.points:
+        print(p.number, p.point.label, p.rung)
+    print(outcome.record.trials[1].last)
+    for f in outcome.record.finalists:
+        print(f.candidate, f.dropped, f.run)
+    print(outcome.selection.key, outcome.selection.choices, outcome.selection.reason)

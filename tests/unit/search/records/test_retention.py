@@ -92,7 +92,7 @@ def test_all_stay_but_those_of_failed_trials(tmp_path: Path) -> None:
 
 
 def made_points(folder: StudyFolder, keep: str) -> StudyRecord:
-    """Add points by (gain, forgetting): (70, 10) and (25, 4.5) on the front, (31, 10), and one that failed."""
+    """Add points by (gain, forgetting): (70, 10) and (25, 4.5) on the front, (31, 10), and a failed one."""
     made = study(folder, keep)
     count = (90.0, 60.0, 12.0)
     values = [{**FRONT_BOLD, "count": each} for each in count]
