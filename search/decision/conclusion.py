@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.decision.candidates import Candidate, candidates, trainings
-from search.decision.estimation import estimate, estimate_finalists
+from search.decision.estimation import estimate, estimate_finalists, estimate_pruned
 from search.decision.evidence import Finalist
 from search.finalists.choice import entrant
 from search.records.study_record import StudyRecord
@@ -50,6 +50,9 @@ def conclude(
         choice=choice,
         other_rule=other_rule,
     )
+    # Nothing is decided by these, which only the report shows.
+    everyone = {**selection.estimates, **estimate_pruned(record, folder)}
+    selection = replace(selection, estimates=everyone)
     return replace(selection, notes=(*_notes(record, selection), *selection.notes))
 
 
@@ -61,7 +64,7 @@ def _notes(record: StudyRecord, selection: Selection) -> Iterator[str]:
             f"The study has not finished: this is chosen from {counted(complete, 'complete trial')} of the "
             f"{counted(record.config.search.trials, 'planned trial')}."
         )
-    unknown = len(found) - len(selection.estimates)
+    unknown = sum(each.key not in selection.estimates for each in found)
     if unknown:
         yield (
             f"The scores of each sample are not known for {unknown} of {counted(len(found), 'candidate')}: "

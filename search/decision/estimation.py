@@ -9,10 +9,11 @@ from typing import Final
 
 from search.config import StudyConfig
 from search.decision.bootstrap import Bootstrap, Resampled
-from search.decision.candidates import candidates
-from search.decision.evidence import NO_EVIDENCE, Estimate, Evidence, Finalist, Measure
+from search.decision.candidates import Candidate, candidates
+from search.decision.evidence import NO_EVIDENCE, Estimate, Estimates, Evidence, Finalist, Measure
 from search.objective import Objective
 from search.records.study_record import StudyRecord
+from search.results import TrialState
 from trainables.scoring.evaluation import Evaluation
 
 _EACH_ITS_OWN: Final[Mapping[str, Hashable]] = MappingProxyType({})
@@ -37,6 +38,36 @@ def estimate(record: StudyRecord, folder: Path) -> Evidence:
         return NO_EVIDENCE
     bootstrap = _bootstrap(record.base, record.objective, record.config)
     return _evidence(bootstrap, list(found), bootstrap.resample(list(found.values())))
+
+
+def estimate_pruned(record: StudyRecord, folder: Path) -> dict[str, Estimates]:
+    """Return what pruned trials were worth when they were stopped, by the keys that they would have.
+
+    Each is compared with the base on the samples that it was scored on then, the first ones. Nobody chooses
+    among them, so that they are never compared with each other.
+
+    Args:
+        record: What the study measured.
+        folder: Its folder. A trial whose file is missing, damaged or of other samples has no estimates.
+    """
+    by_samples: dict[tuple[int, ...], dict[str, Mapping[str, Evaluation]]] = {}
+    for trial in record.trials:
+        if trial.state is not TrialState.PRUNED:
+            continue
+        candidate = Candidate(trial=trial)
+        try:
+            found = candidate.evaluations(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if all(task in found and found[task].n <= base.n for task, base in record.base.items()):
+            sizes = tuple(found[task].n for task in record.base)
+            by_samples.setdefault(sizes, {})[candidate.key] = found
+    estimates: dict[str, Estimates] = {}
+    for sizes, trials in by_samples.items():
+        base = {task: each.first(n) for (task, each), n in zip(record.base.items(), sizes, strict=True)}
+        resampled = _bootstrap(base, record.objective, record.config).resample(list(trials.values()))
+        estimates |= {key: each.estimates for key, each in zip(trials, resampled, strict=True)}
+    return estimates
 
 
 def estimate_finalists(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from search import wording
 from search.decision.candidates import Candidate
-from search.decision.evidence import Estimate
+from search.decision.evidence import Estimate, Measure
 from search.findings import study_findings as findings
 from search.labels import approach_label, settings_label
 from search.records.study_record import StudyRecord
@@ -18,6 +20,11 @@ from spaces.space import RecipeSpace
 
 _ABSENT = ("tag", "rate", "state", "said", "steps", "kl", "parameters", "time")
 _MEASURED = ("score", "gain", "forgetting", "worst")
+_INTERVALS: Final[Mapping[str, Measure]] = {
+    "interval": "score",
+    "gain_interval": "target_gain",
+    "forgetting_interval": "held_out_forgetting",
+}
 
 
 def ranking_rows(record: StudyRecord, selection: Selection) -> list[dict[str, object]]:
@@ -61,6 +68,10 @@ def formula(record: StudyRecord, selection: Selection) -> str:
         text += (
             f" Brackets and bars are {share} intervals on the search split; the thin line is the base, at 0."
         )
+        if any(trial.state is TrialState.PRUNED for trial in record.trials):
+            text += (
+                " Those of pruned trials are of the samples that they were scored on when they were stopped."
+            )
     if len(selection.tied) > 1:
         what = "selected recipe" if selection.best == selection.key else "best"
         text += f" Tied means complete, and within noise of the {what}."
@@ -70,12 +81,20 @@ def formula(record: StudyRecord, selection: Selection) -> str:
 def _base(scale: Scale) -> dict[str, object]:
     base: dict[str, object] = {"number": "base", "kind": "base", "subset": "keep the model as it is"}
     base |= dict.fromkeys(_ABSENT, "") | dict.fromkeys(_MEASURED, "0.0")
-    return base | {"interval": "", "mark": whisker(scale, 0.0, None)}
+    return base | dict.fromkeys(_INTERVALS, "") | {"mark": whisker(scale, 0.0, None)}
 
 
 def _score(selection: Selection, trial: TrialResult) -> Estimate | None:
     known = findings.estimates_of(selection, Candidate(trial=trial))
     return known.score if known else None
+
+
+def _intervals(selection: Selection, trial: TrialResult) -> dict[str, object]:
+    known = findings.estimates_of(selection, Candidate(trial=trial))
+    if known is None:
+        return dict.fromkeys(_INTERVALS, "")
+    found = {name: known.of(measure) for name, measure in _INTERVALS.items()}
+    return {name: wording.interval(each.low, each.high) for name, each in found.items()}
 
 
 def _row(
@@ -93,8 +112,8 @@ def _row(
         "state": state,
         "said": "tied" if tied and state == "complete" else state,
         "time": wording.duration(trial.seconds),
-        "interval": "",
         "mark": None,
+        **_intervals(selection, trial),
     }
     if trial.state is TrialState.FAILED:
         return row | dict.fromkeys((*_MEASURED, "steps", "kl", "parameters"), wording.UNKNOWN)
@@ -102,7 +121,6 @@ def _row(
     kl = rung.metrics.get("drift/kl_target", math.nan)
     return row | {
         "score": wording.points(rung.score.score),
-        "interval": wording.interval(interval.low, interval.high) if interval else "",
         "mark": whisker(scale, rung.score.score, interval),
         "gain": wording.points(rung.score.target_gain),
         "forgetting": wording.points(rung.score.held_out_forgetting),

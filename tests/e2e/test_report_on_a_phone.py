@@ -66,7 +66,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         select(made.trials, made.objective, made.points),
         winner=best,
         point=None,
-        estimates={f"trial {each.number}": estimates(each.last.values, study=study) for each in trials[:32]},
+        estimates={f"trial {each.number}": estimates(each.last.values, study=study) for each in trials[:33]},
         tied=("trial 31", "trial 30"),
         finalist=last,
         choices=(Choice(name="bold", candidate="trial 31", title="The most gain", sentence="Gains most."),),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ from tiny_models import samples
 from search import cli
 from search.finalists.racing import fresh_seeds
 from search.handover.recipe_document import read_recipe
+from search.handover.study_files import write_verdict
 from search.planning.preparation import prepare
 from search.records.stored_study import read_study
+from search.records.study_folder import StudyFolder
 from search.results import TrialResult, TrialState
 from search.runner import Outcome
 from search.settings.study_file import load_study
@@ -231,6 +235,24 @@ def test_the_selected_weights_reproduce_the_reported_scores(outcome: Outcome) ->
     }
     assert changed
     assert all(name.startswith(("model.language_model.", "lm_head.")) for name in changed)
+
+
+def test_a_point_that_was_not_selected_is_had_without_ray(outcome: Outcome, tmp_path: Path) -> None:
+    """Its weights were written while the pool ran; what is copied scores what was measured of the point."""
+    root = tmp_path / "made"
+    shutil.copytree(outcome.folder.root, root, ignore=shutil.ignore_patterns("ray", "mlflow*"))
+    again = read_study(root)
+    point = again.points[2]
+    assert (point.point.label, outcome.selection.point) == ("alpha 0.9", None)
+    assert point.measured.weights == str(root / "points" / "2" / "weights.safetensors")
+    best = again.trials[1].last.metrics
+    stored = ("cost/stored_bytes", "cost/full_stored_bytes")
+    assert [point.measured.metrics[name] for name in stored] == [best[name] for name in stored]
+    selection = replace(outcome.selection, winner=again.trials[1], point=point, finalist=None)
+    assert write_verdict(StudyFolder(root), again, selection).notes == selection.notes
+    bench = Workbench(prepare(outcome.record.config).setup)
+    apply_delta(bench.model, root / "selected")
+    assert bench.evaluator.evaluate()[0] == read_evaluations(root / "points" / "2" / "evaluations.json")
 
 
 def test_finalists_are_trained_on_new_seeds_and_confirmed(outcome: Outcome, home: Path) -> None:
@@ -480,15 +502,3 @@ def test_the_recipe_applied_to_the_same_data_gives_the_same_numbers(
     }
     assert scored["target_gain"]["low"] <= scored["target_gain"]["value"] <= scored["target_gain"]["high"]
     assert not [path for path in (home / "runs" / ".cache").iterdir() if path.name.startswith("evaluate-")]
-
-
-def test_zz_explore(outcome: Outcome) -> None:
-    import shutil
-
-    shutil.copytree(outcome.folder.root, "/work/tmp/h3/made", dirs_exist_ok=True)
-    for p in outcome.record.points:
-        print(p.number, p.point.label, p.rung)
-    print(outcome.record.trials[1].last)
-    for f in outcome.record.finalists:
-        print(f.candidate, f.dropped, f.run)
-    print(outcome.selection.key, outcome.selection.choices, outcome.selection.reason)

@@ -36,7 +36,7 @@ from search.report import render_report
 from search.report_files import write_report
 from search.report_sections.choices import choice_cards
 from search.report_sections.confirmed import finalist_rows
-from search.report_sections.ranking import ranking_rows
+from search.report_sections.ranking import formula, ranking_rows
 from search.report_sections.whiskers import Whisker
 from search.results import TrialResult, TrialState
 from search.selection import select
@@ -133,6 +133,11 @@ def test_the_ranking_shows_intervals_ties_and_choices() -> None:
     )
     best, second, base = ranking_rows(study, selection)
     assert (best["interval"], second["interval"], base["interval"]) == ("[20.0, 24.0]", "[8.0, 12.0]", "")
+    gains, forgotten = (
+        [row[name] for row in (best, second, base)] for name in ("gain_interval", "forgetting_interval")
+    )
+    assert gains == ["[23.0, 27.0]", "[8.0, 12.0]", ""]
+    assert forgotten == ["[1.0, 5.0]", "[-2.0, 2.0]", ""]
     assert (best["said"], second["said"]) == ("selected", "tied")
     assert second["tag"] == "cautious"
     # From -0.96 to 24.96 are 25.92 points: 0 lies at 3.7 %, 10 at 42.3 %, 8 at 34.6 % and 12 at 50 %.
@@ -141,6 +146,19 @@ def test_the_ranking_shows_intervals_ties_and_choices() -> None:
     assert "Forgets nothing" in text
     assert "recipe-search select runs/made --choice cautious" in text
     assert "+10.0 [8.0, 12.0]" in text
+    assert "+25.0 [23.0, 27.0] +3.0 [1.0, 5.0] +4.0" in text
+    assert "Those of pruned trials" not in text
+
+
+def test_a_pruned_trial_has_intervals_of_its_own() -> None:
+    """It scored 10 when it was stopped, on fewer samples: 6 points to both sides."""
+    study = record([trial(0, [GOOD]), trial(1, [MODEST], state=TrialState.PRUNED)])
+    known = {"trial 0": estimates(GOOD, half=2), "trial 1": estimates(MODEST, half=6)}
+    selection = replace(select(study.trials, study.objective), estimates=known)
+    *_, pruned = ranking_rows(study, selection)
+    assert (pruned["interval"], pruned["gain_interval"]) == ("[4.0, 16.0]", "[4.0, 16.0]")
+    assert pruned["forgetting_interval"] == "[-6.0, 6.0]"
+    assert "Those of pruned trials are of the samples that they were scored on" in formula(study, selection)
 
 
 def test_the_finalists_are_shown_with_their_regret() -> None:

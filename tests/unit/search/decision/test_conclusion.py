@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,8 +208,9 @@ def test_a_selected_point_whose_finalist_was_dropped_has_its_weights_written(
     dropped = replace(dropped, runs=(replace(dropped.runs[0], confirm={}),))
     made = replace(made, points=(point,), finalists=(dropped, failed("trial 1")), confirm_base=spread({}))
 
-    def written(asked: PointResult) -> PointResult:
-        return replace(asked, rung=replace(asked.measured, weights=str(tmp_path / "weights.safetensors")))
+    def written(asked: list[PointResult]) -> Iterator[PointResult]:
+        for each in asked:
+            yield replace(each, rung=replace(each.measured, weights=str(tmp_path / "weights.safetensors")))
 
     monkeypatch.setattr(selecting, "point_search", lambda run, record: SimpleNamespace(written=written))
     run: Any = SimpleNamespace(folder=StudyFolder(tmp_path))
