@@ -78,6 +78,9 @@ def _finalist_notes(record: StudyRecord, selection: Selection) -> Iterator[str]:
     if lost := [f"{each.candidate} ({error})" for each in record.finalists if (error := _lost(each))]:
         whose = "Some finalists could not" if sure else "No finalist could"
         yield f"{whose} be confirmed: {listed(lost, _NAMED)}."
+    if record.finalists_left_out:
+        names = listed(record.finalists_left_out, _NAMED)
+        yield f"finalists.budget was spent before {names} could be trained again."
     if not record.finalists and record.config.finalists is not None and selection.winner is not None:
         needed = sum(entrant(Candidate(trial=selection.winner, made=selection.point)).needs.values())
         if needed > record.config.finalist_steps:

@@ -62,11 +62,14 @@ def with_finalists(run: StudyRun, record: StudyRecord) -> StudyRecord:
         race.run_rounds(progress)
         base = race.confirm(data, progress)
     found = race.finalists(base)
+    trained = {each.candidate for each in found}
+    left_out = tuple(each.key for each in chosen if each.key not in trained)
     for place, finalist in enumerate(found):
         write_finalist(run.folder.root, place, finalist)
     return replace(
         record,
         finalists=found,
+        finalists_left_out=left_out,
         confirm_base=base,
         finalists_seconds=time.monotonic() - began,
     )

@@ -28,7 +28,7 @@ from trainables.files import write_atomically
 from trainables.manifest import TrainableManifest
 from trainables.scoring.evaluation import Evaluation, evaluations_json, read_evaluations, rung_file
 from trainables.weights.points import TrainedWeights
-from trainables.workers.execution import Execution, GroupShape
+from trainables.workers.execution import Execution, GroupShape, largest_shape
 from trainables.workers.jobs import PointJob, Report
 
 _WEIGHTS_FILE = "weights.safetensors"
@@ -189,8 +189,7 @@ class PointSearch:
             manifest = TrainableManifest.from_dict(json.loads(description))
             members.append(TrainedWeights(path=weights, manifest=manifest))
             shapes.append(self.executions[trial.recipe.variant].shape)
-        shape = max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
-        return shape, PointJob(point=point, members=tuple(members))
+        return largest_shape(shapes), PointJob(point=point, members=tuple(members))
 
     def recorded(self, selection: Selection) -> dict[str, Evaluation]:
         """Return what the selected trial or point scored when it was evaluated."""

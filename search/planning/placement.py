@@ -10,7 +10,7 @@ from search.clusters.devices import DRIVER_RESOURCE, Node
 from search.planning.fitting import Fit, Misfit, Wish, capacity, fit_gpus, fit_unplanned
 from search.planning.outline import Outline
 from search.wording import human_bytes
-from trainables.workers.execution import Execution, GroupShape
+from trainables.workers.execution import Execution, GroupShape, largest_shape
 
 if TYPE_CHECKING:
     from trainables.cost.memory import MemoryEstimate
@@ -48,8 +48,7 @@ class Placement:
 
     def shape_for(self, variants: Iterable[str]) -> GroupShape:
         """Return the largest of the shapes that carry out recipes of these variants."""
-        shapes = (self.executions[variant].shape for variant in variants)
-        return max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
+        return largest_shape(self.executions[variant].shape for variant in variants)
 
     @property
     def pool_cpus(self) -> float:

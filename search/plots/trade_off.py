@@ -8,8 +8,9 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from search.decision.candidates import Candidate
+from search.decision.candidates import Candidate, candidates
 from search.decision.evidence import Estimate
+from search.decision.front import pareto_front
 from search.findings.study_findings import confirmed, estimates_of, selected
 from search.plots import plot_theme
 from search.plots.marker_sizes import cost_sizes
@@ -25,7 +26,7 @@ from search.plots.plot_marks import (
 from search.plots.point_marks import add_points
 from search.plots.verdict_marks import add_choices, add_confirmed, bars
 from search.records.study_record import StudyRecord
-from search.results import TrialResult, TrialState
+from search.results import TrialResult
 from search.selection import Selection
 
 _GAP: Final = "\u2002\u2002"  # keeps a label off its mark
@@ -52,7 +53,7 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
         left=0.16,
     )
     y_range = _padded([0.0, *error_y, *(s.target_gain for s in scores)])
-    front = pareto_front(record.trials)
+    front = [each.trial for each in pareto_front(candidates(record.trials, ()))]
     _add_equal_score(figure, record, selection, x_range)
     _add_front(figure, front)
     sizes, unit = cost_sizes([trial for group in groups.values() for trial in group])
@@ -108,22 +109,6 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     if record.points:
         caption += " Diamonds were made without retraining; a thin line joins base, interpolations and trial."
     return Plot(name="trade_off", title="Gain against forgetting", caption=caption, figure=figure)
-
-
-def pareto_front(trials: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
-    """Return the complete trials that neither another one nor the base dominates, by rising forgetting.
-
-    A point dominates another if it gains at least as much and forgets at most as much, and is better in one.
-    """
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    places = {t.number: (t.last.score.held_out_forgetting, t.last.score.target_gain) for t in complete}
-    rivals = [*places.values(), (0.0, 0.0)]
-
-    def dominated(forgetting: float, gain: float) -> bool:
-        return any(f <= forgetting and g >= gain and (f, g) != (forgetting, gain) for f, g in rivals)
-
-    front = [trial for trial in complete if not dominated(*places[trial.number])]
-    return tuple(sorted(front, key=lambda trial: places[trial.number]))
 
 
 def _add_front(figure: go.Figure, front: Sequence[TrialResult]) -> None:

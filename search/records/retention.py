@@ -9,6 +9,7 @@ from typing import Final
 
 from search.decision.candidates import Candidate, candidates
 from search.decision.evidence import FinalistRun
+from search.decision.front import pareto_front
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, Rung, TrialResult, TrialState
@@ -77,20 +78,6 @@ def why_lost(record: StudyRecord, selection: Selection) -> str:
     if not record.finished or policy == "all" or (policy == "pareto" and selection.run is not None):
         return "are no longer there"
     return f"were not kept: the study kept those of {_KEPT[policy]} alone (selection.keep_weights: {policy})"
-
-
-def pareto_front(feasible: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return those that nobody, the base included, beats in gain or forgetting at no loss in the other."""
-    found = list(feasible)
-    scores = [(each.rung.score.target_gain, each.rung.score.held_out_forgetting) for each in found]
-    everyone = {*scores, (0.0, 0.0)}
-
-    def beaten(gain: float, forgetting: float) -> bool:
-        return any(
-            other != (gain, forgetting) and other[0] >= gain and other[1] <= forgetting for other in everyone
-        )
-
-    return tuple(each for each, score in zip(found, scores, strict=True) if not beaten(*score))
 
 
 def _kept_rungs(record: StudyRecord, selection: Selection) -> Iterator[Rung]:

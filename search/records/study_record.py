@@ -57,6 +57,7 @@ class StudyRecord:
         data_fingerprints: `<task>/<split>` -> content hash.
         confirm_base: Task -> the untouched model's evaluation on the confirm split; empty without finalists.
         finalists: What was trained again on new seeds, in the order of their search scores.
+        finalists_left_out: Keys of the candidates that would have been, had `finalists.budget` sufficed.
         finalists_seconds: Wall-clock time of that.
         retraining: Last metrics of each training of a finalist; finalists share some.
         run_id: The study's parent run in MLflow; empty where it was not recorded.
@@ -80,6 +81,7 @@ class StudyRecord:
     data_fingerprints: Mapping[str, str] = field(default_factory=dict)
     confirm_base: Mapping[str, Evaluation] = field(default_factory=dict)
     finalists: tuple[Finalist, ...] = ()
+    finalists_left_out: tuple[str, ...] = ()
     finalists_seconds: float = 0.0
     retraining: tuple[Mapping[str, float], ...] = ()
     run_id: str = ""

@@ -37,7 +37,6 @@ from trainables.files import write_atomically
 from trainables.manifest import TrainableManifest
 from trainables.scoring.evaluation import evaluations_json
 from trainables.weights.points import TrainedWeights, point_manifest
-from trainables.workers.execution import GroupShape
 from trainables.workers.jobs import ConfirmJob, PointJob, Report
 
 
@@ -198,7 +197,7 @@ class _Maker:
         self._run = run
         self._document = document
         self._seed = seed
-        self._shape = _largest(run, document)
+        self._shape = run.placement.shape_for(recipe.variant for recipe in document.recipes.values())
         self._ended: dict[int, Retrained] = {}
 
     @property
@@ -267,8 +266,3 @@ class _Maker:
         export_delta(weights, manifest.to_dict(), fingerprint, folder.selected)
         # What was trained is handed over; what it was made of can be made again.
         shutil.rmtree(folder.trials)
-
-
-def _largest(run: StudyRun, document: RecipeDocument) -> GroupShape:
-    shapes = [run.placement.executions[recipe.variant].shape for recipe in document.recipes.values()]
-    return max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))

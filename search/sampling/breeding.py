@@ -89,9 +89,12 @@ class _Generations(BaseGASampler):
     def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
         """Return a new trial's generation: the next begins when as many have ended as a population has.
 
-        Optuna counts complete trials alone, so that with pruning a study would hardly see a second one.
+        Optuna counts complete trials alone, so that with pruning a study would hardly see a second one. It
+        keeps a generation's parents, none at all included, so without any the first one goes on.
         """
         assert self.population_size is not None
+        if not _ended(study, TrialState.COMPLETE):
+            return 0
         return len(_ended(study, TrialState.COMPLETE, TrialState.PRUNED)) // self.population_size
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,6 +21,11 @@ class GroupShape:
     cpus: float = 1.0
     gpus: float = 0.0
     sharded: bool = False
+
+
+def largest_shape(shapes: Iterable[GroupShape]) -> GroupShape:
+    """Return the shape that takes the most GPUs; of equal ones, or without any, the most CPU cores."""
+    return max(shapes, key=lambda each: (each.workers * each.gpus, each.workers * each.cpus))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,6 +178,14 @@ def test_finalists_that_failed_are_named_with_what_went_wrong(tmp_path: Path) ->
     assert "The selected recipe was not confirmed" not in notes(found)
 
 
+def test_whom_the_budget_never_let_run_is_told(tmp_path: Path) -> None:
+    made = study(finalist("trial 0", FIRST, FIRST))
+    assert "was spent" not in notes(conclude(made, tmp_path))
+    left_out = replace(made, finalists_left_out=("trial 1", "point 0"))
+    said = "finalists.budget was spent before trial 1 and point 0 could be trained again."
+    assert said in notes(conclude(left_out, tmp_path))
+
+
 def test_a_budget_of_less_than_one_run_is_told(tmp_path: Path) -> None:
     """A tenth of 4 trials of 40 steps is 16, a quarter 40."""
     made = study()

@@ -151,16 +151,17 @@ def test_a_run_that_fails_says_why_and_counts_for_nothing(
 
 def test_the_budget_bounds_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 trials of 40 steps are planned. A quarter, 40 steps, is a run; three eighths are one, too."""
-    for budget, asked in (
-        (0.24, []),
-        (0.25, [((0,), SEEDS[0])]),
-        (0.374, [((0,), SEEDS[0])]),
-        (0.5, [((0,), SEEDS[0]), ((0,), SEEDS[1])]),
-        (1.0, [((0, 1, 2), SEEDS[0]), ((0,), SEEDS[1])]),
+    others = ("trial 1", "trial 2")
+    for budget, asked, left_out in (
+        (0.24, [], ()),
+        (0.25, [((0,), SEEDS[0])], others),
+        (0.374, [((0,), SEEDS[0])], others),
+        (0.5, [((0,), SEEDS[0]), ((0,), SEEDS[1])], others),
+        (1.0, [((0, 1, 2), SEEDS[0]), ((0,), SEEDS[1])], ()),
     ):
         gained = everywhere(t0=30, t1=30, t2=30)
-        _, table, shown = raced(tmp_path / str(budget), monkeypatch, gained, budget=budget)
-        assert table.asked == asked, budget
+        found, table, shown = raced(tmp_path / str(budget), monkeypatch, gained, budget=budget)
+        assert (table.asked, found.finalists_left_out) == (asked, left_out), budget
         few = (
             "no finalists: finalists.budget allows 38 optimiser steps, and training the best candidate again"
         )

@@ -15,7 +15,7 @@ from search.plots.marker_sizes import cost_sizes
 from search.plots.plot_marks import MARKERS, Outcome, by_outcome, in_lines
 from search.plots.rate_plots import learning_rates, rate_curve
 from search.plots.study_plots import study_plots
-from search.plots.trade_off import pareto_front, trade_off
+from search.plots.trade_off import trade_off
 from search.records.study_record import StudyRecord
 from search.results import TrialResult, TrialState
 from search.selection import select
@@ -40,24 +40,6 @@ def figures(study: StudyRecord) -> dict[str, Any]:
 
 def trace(figure: Any, name: str) -> Any:
     return next(found for found in figure.data if found.name == name)
-
-
-def test_the_pareto_front_by_hand() -> None:
-    """(forgetting, gain): b, c and e stand; a is beaten by b, d by c, f by the base, and g is pruned."""
-    a, b, c = at(0, 9, 2), at(1, 10, 2), at(2, 30, 8)
-    d, e, f = at(3, 30, 9), at(4, 1, -1), at(5, -1, 1)
-    g = trial(6, [values(60, 0)], state=TrialState.PRUNED)
-    assert pareto_front([a, b, c, d, e, f, g]) == (e, b, c)
-
-
-def test_equal_points_are_both_on_the_front() -> None:
-    twins = (at(0, 10, 2), at(1, 10, 2))
-    assert pareto_front(twins) == twins
-
-
-def test_a_recipe_that_changes_nothing_ties_with_the_base() -> None:
-    same = at(0, 0, 0)
-    assert pareto_front([same]) == (same,)
 
 
 def test_the_front_starts_at_the_base_unless_a_recipe_beats_it() -> None:

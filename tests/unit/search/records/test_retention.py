@@ -14,7 +14,8 @@ from made_study import BASE, config, finalist, record, trial
 from search.decision.candidates import Candidate
 from search.decision.choices import Choice
 from search.decision.evidence import Finalist, FinalistRun
-from search.records.retention import pareto_front, points_to_write, why_lost, with_kept_weights
+from search.decision.front import pareto_front
+from search.records.retention import points_to_write, why_lost, with_kept_weights
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, TrialResult, TrialState

@@ -34,13 +34,15 @@ def written(root: Path, *, finished: bool = True) -> StudyRecord:
     last = dataclasses.replace(first.last, weights=str(weights))
     first = dataclasses.replace(first, trial_id="t_0", rungs=(last,))
     failed = dataclasses.replace(trial(1, [MODEST], state=TrialState.FAILED, error="lost"), trial_id="t_1")
-    point = PointResult(number=0, point=Point(0, 40, Interpolation(0.5)), trial=first, rung=first.last)
+    half = Point(0, 40, Interpolation(0.5))
+    point = PointResult(number=0, point=half, trial=first, rung=first.last, unwritten="no space left")
     study = dataclasses.replace(
         record((first, failed), bad=[BAD]),
         points=(point,),
         leaks=(LEAK,),
         model_fingerprint="f1",
         data_fingerprints={"count/train": "d1"},
+        finalists_left_out=("point 0",),
         run_id="r1",
         finished=finished,
     )

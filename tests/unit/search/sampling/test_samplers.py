@@ -241,6 +241,23 @@ def test_a_child_s_learning_rate_comes_from_its_parents_where_bounds_differ(
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "nsga3"])
+def test_a_generation_without_a_complete_trial_waits_for_its_parents(
+    journal: Path, sampler: SamplerName
+) -> None:
+    """A generation is five trials, all of them pruned; a sixth is asked for, and it is complete."""
+    made = search(journal, sampler)
+    for number in range(5):
+        made.suggest(f"t{number}")
+        made.on_trial_complete(f"t{number}", result(1.0, 1.0, step=50))
+    parent = made.suggest("t5")
+    assert parent is not None
+    made.on_trial_complete("t5", result(1.0, 1.0, step=100))
+    children = [made.suggest(f"child{number}") for number in range(20)]
+    same = [child for child in children if child is not None and child["subset"] == parent["subset"]]
+    assert len(same) >= 15
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3"])
 def test_pruned_trials_count_for_a_generation_and_are_no_parents(journal: Path, sampler: SamplerName) -> None:
     made = search(journal, sampler)
     for number in range(5):
