@@ -100,17 +100,21 @@ class DevTools:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_KEYS[key]
             )
 
-    def screenshot(self, png: Path, *, width: int | None = None, height: int | None = None) -> None:
-        """Save a picture of the whole page, or of so much of it."""
+    def screenshot(
+        self, png: Path, *, top: int = 0, width: int | None = None, height: int | None = None
+    ) -> None:
+        """Save a picture of the page from so many pixels below its top on: all of it, or so much."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {
             "x": 0,
-            "y": 0,
+            "y": top,
             "width": width or size["width"],
-            "height": height or size["height"],
+            "height": height or size["height"] - top,
             "scale": 1,
         }
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        # For more than the window shows the browser makes it larger, after which some pages load anew.
+        beyond = clip["y"] + clip["height"] > self.ask("innerHeight")
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=beyond, clip=clip)
         png.write_bytes(base64.b64decode(answer["data"]))
 
     @property

@@ -7,17 +7,14 @@ whole model, as `transformers` saves it, or the trained weights alone, put onto 
 import base64
 import io
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import torch
 import transformers
 from safetensors.torch import load_file
-
-# MLflow advises type hints, from which it would take the signature that it is given.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict`", category=UserWarning)
 
 ADAPTER = "default"
 DELTA = "delta.safetensors"
@@ -35,8 +32,8 @@ class SelectedModel(mlflow.pyfunc.PythonModel):
         self.model, self.processor = load_selected(folder, config["base"], config["dtype"])
         self.new_tokens = config["new_tokens"]
 
-    # MLflow would take a type of the input for its signature, which is given when the model is written.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # A type from which MLflow takes no signature: that is given when the model is written.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> list[str]:
         """Return the greedy answer to each `prompt`, about its `image`, a path or base64, if there is one."""
         images = model_input["image"] if "image" in model_input else [None] * len(model_input)
         return [self._answer(prompt, image) for prompt, image in zip(model_input["prompt"], images)]  # noqa: B905

@@ -36,7 +36,7 @@ def choice_cards(record: StudyRecord, selection: Selection, folder: Path) -> lis
         trained = candidate.rung.metrics.get("cost/trainable_parameters", math.nan)
         cards.append(
             {
-                "name": " and ".join(choice.name for choice in choices),
+                "name": wording.listed([choice.name for choice in choices], len(choices)),
                 "title": "; ".join(choice.title for choice in choices),
                 "recipe": brief_name(candidate),
                 "selected": is_chosen,
