@@ -137,25 +137,14 @@ def select(
         finals=finals,
         objective=objective,
         rule=rule,
-        ruling=rule_on(finals, rule, confirmation),
+        ruling=Ruling(),
     )
-    notes: tuple[str, ...] = ()
     choices = offered_choices(feasible, by_key, objective)
+    notes: tuple[str, ...] = ()
     if choice is not None:
-        taken = next((each for each in choices if each.name == choice), None)
-        if taken is None:
-            raise ValueError(reasons.no_such_choice(choice, choices))
-        asked_for = everyone[taken.candidate]
-        tied = level(list(feasible.values()), asked_for, rule.maximise, rule, evidence)
-        ruling = Ruling(first=asked_for, best=asked_for, tied=tuple(tied))
-        case = replace(case, ruling=ruling)
-    elif not trained_again:
-        case = replace(case, ruling=rule_on(list(feasible.values()), rule, evidence))
-    elif other_rule and _passed(case, evidence):
-        by_search = _by_search(case, evidence)
-        if by_search.ruling.first is not None and by_search.ruling.first.key not in confirmation.estimates:
-            notes = (reasons.offered(case),)
-        case = by_search
+        case = replace(case, ruling=_asked_for(case, choice, choices, evidence))
+    else:
+        case, notes = _decided(case, evidence, confirmation, other_rule=other_rule)
     ruling = case.ruling
     first = by_key[ruling.first.key] if ruling.first is not None else None
     finalist = next((each for each in finalists if first is not None and each.candidate == first.key), None)
@@ -178,6 +167,31 @@ def select(
         choices=choices,
         notes=notes,
     )
+
+
+def _asked_for(case: reasons.Case, choice: str, choices: Sequence[Choice], evidence: Evidence) -> Ruling:
+    """Return the ruling that takes a choice by its name."""
+    taken = next((each for each in choices if each.name == choice), None)
+    if taken is None:
+        raise ValueError(reasons.no_such_choice(choice, choices))
+    asked_for = case.everyone[taken.candidate]
+    tied = level(list(case.feasible.values()), asked_for, case.rule.maximise, case.rule, evidence)
+    return Ruling(first=asked_for, best=asked_for, tied=tuple(tied))
+
+
+def _decided(
+    case: reasons.Case, evidence: Evidence, confirmation: Evidence, *, other_rule: bool
+) -> tuple[reasons.Case, tuple[str, ...]]:
+    """Return the case with what the rule says of it, and notes on that."""
+    if not case.trained_again:
+        return replace(case, ruling=rule_on(list(case.feasible.values()), case.rule, evidence)), ()
+    case = replace(case, ruling=rule_on(case.finals, case.rule, confirmation))
+    if not (other_rule and _passed(case, evidence)):
+        return case, ()
+    by_search = _by_search(case, evidence)
+    first = by_search.ruling.first
+    unsure = first is not None and first.key not in confirmation.estimates
+    return by_search, (reasons.offered(case),) if unsure else ()
 
 
 def _passed(case: reasons.Case, evidence: Evidence) -> bool:

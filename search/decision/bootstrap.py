@@ -17,7 +17,6 @@ reach (intersection bounds: Chernozhukov, Lee and Rosen, Econometrica 81, 2013).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.decision.evidence import Estimate, Estimates, Measure
+from search.decision.seed_draws import degrees_of_freedom, seed_draws
 from search.objective import Objective
 from trainables.scoring.evaluation import Evaluation
 
@@ -123,7 +123,7 @@ class Bootstrap:
 
         Variants of one training, such as a trial and its interpolations, are moved by the same seeds, so
         these are drawn once for all of them and what they share cancels in their difference; see
-        `_seed_draws`.
+        `search.decision.seed_draws`.
 
         Args:
             models: Each recipe's runs by their seeds.
@@ -140,7 +140,8 @@ class Bootstrap:
         what = trained or range(len(models))
         deviations = np.split(by_run - (share @ by_run)[of], np.cumsum(sizes)[:-1])
         by_seeds = [(own, frozenset(each)) for own, each in zip(what, models, strict=True)]
-        seeds = self._seed_draws(deviations, by_seeds, _freedom(sizes, what))
+        freedom = degrees_of_freedom(sizes, what)
+        seeds = seed_draws(deviations, by_seeds, freedom, replicates=self._replicates, seed=self._seed)
         drawn = np.stack([self._drawn(task, share @ each) for task, each in enumerate(changes)], axis=1)
         return self._resampled(share @ by_run, drawn + seeds)
 
@@ -187,50 +188,6 @@ class Bootstrap:
             counts = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)
             means[:, start : start + count] = changes.astype(np.float32) @ counts.T.astype(np.float32) / n
         return means
-
-    def _seed_draws(self, deviations: Sequence[Array], trainings: Sequence[Hashable], freedom: int) -> Array:
-        """Return what other seeds may add to each model's changes, [models, tasks, replicates].
-
-        Each training draws, as often as it has seeds, from the deviations of all of them. Of its variants the
-        one with the largest deviations stands for it there. The others follow it as far as theirs did (least
-        squares over seeds and tasks), so that where it takes another training's deviation they take the same
-        one, scaled, and add what is left of theirs on one of their own seeds. Where a training draws one of
-        its own seeds each variant so takes its own deviation on that seed.
-
-        Args:
-            deviations: Each model's runs' changes beyond their mean, [runs, tasks], in the order of seeds.
-            trainings: What was trained for each model, and on which seeds.
-            freedom: Degrees of freedom of all deviations.
-        """
-        draws = np.zeros((len(deviations), len(self._tasks), self._replicates))
-        if freedom == 0:
-            return draws
-        widened = [rows * math.sqrt(len(rows) / max(len(rows) - 1, 1)) for rows in deviations]
-        variants: dict[Hashable, list[int]] = {}
-        for model, training in enumerate(trainings):
-            variants.setdefault(training, []).append(model)
-        leading = [
-            max((widened[model] for model in models), key=lambda rows: float(np.square(rows).sum()))
-            for models in variants.values()
-        ]
-        # A training on one seed tells nothing of seeds.
-        pool = np.concatenate([rows for rows in leading if len(rows) > 1])
-        generator = np.random.default_rng([self._seed, 1 + len(self._tasks)])
-        others = np.random.default_rng([self._seed, 2 + len(self._tasks)])
-        student = np.sqrt(freedom / generator.chisquare(freedom, self._replicates))
-        first = 0
-        for models, leader in zip(variants.values(), leading, strict=True):
-            size = len(leader)
-            drawn = generator.integers(len(pool), size=(self._replicates, size))
-            shared = pool[drawn].mean(axis=1)
-            is_own = (first <= drawn) & (drawn < first + size)
-            own = np.where(is_own, drawn - first, others.integers(size, size=drawn.shape))
-            for model in models:
-                slope = _slope(widened[model], leader)
-                left = (widened[model] - slope * leader)[own].mean(axis=1)
-                draws[model] = ((slope * shared + left) * student[:, None]).T
-            first += size if size > 1 else 0
-        return draws
 
     def _measures(self, changes: Array) -> dict[str, Array]:
         """Return the measures of changes [models, tasks, ...], each [models, ...]."""
@@ -285,20 +242,6 @@ class Bootstrap:
             score=self._interval(*measures["score"]),
             changes=changes,
         )
-
-
-def _freedom(sizes: Sequence[int], trained: Sequence[Hashable]) -> int:
-    """Return the degrees of freedom of deviations from recipes' means; a shared training counts once."""
-    most: dict[Hashable, int] = {}
-    for size, what in zip(sizes, trained, strict=True):
-        most[what] = max(size, most.get(what, 1))
-    return sum(size - 1 for size in most.values())
-
-
-def _slope(rows: Array, leader: Array) -> float:
-    """Return by how much rows grow with a leader's, by least squares; 1 where the leader's are all 0."""
-    square = float(np.square(leader).sum())
-    return float((rows * leader).sum()) / square if square > 0 else 1.0
 
 
 def _tails(confidence: float) -> tuple[float, float]:
