@@ -11,6 +11,7 @@ LONGEST: Final = 2048
 """Tokens that a sample has at most, for tools that must be told."""
 
 # transformers' Trainer spares these.
+_NOT_ALONE = "the trained weights alone are not the model that was selected, and may forget far more"
 _WITHOUT_DECAY = ("bias", "norm")
 
 
@@ -84,10 +85,13 @@ def _of_the_point(source: Source) -> tuple[str, ...]:
             return (f"the mean of {len(members)} trainings: this is its best member's recipe alone; {ready}",)
         case Interpolation(alpha):
             return (
-                f"what follows the training, {alpha:g} x tuned + {1 - alpha:g} x base (WiSE-FT); {ready}",
+                f"what follows the training, {alpha:g} x tuned + {1 - alpha:g} x base (WiSE-FT); "
+                f"{_NOT_ALONE}; {ready}",
             )
         case Pruning(keep):
-            return (f"what follows the training, {100 * keep:g} % of the changes kept; {ready}",)
+            return (
+                f"what follows the training, {100 * keep:g} % of the changes kept; {_NOT_ALONE}; {ready}",
+            )
         case _:
             return (
                 f"the weights are those after {point.step} of {source.recipe.steps} steps: stop there, but "

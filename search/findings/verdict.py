@@ -172,7 +172,7 @@ def _worth(record: StudyRecord, selection: Selection) -> str:
         f"({sizes(counts[task] for task in record.objective.targets)}) and "
         f"{_forgetting(record, forgetting, known.held_out_forgetting if known else None)} "
         f"({sizes(counts[task] for task in record.objective.held_out)})"
-        f"{_worst({task: changes[task].value for task in record.objective.held_out})}: "
+        f"{_worst({task: changes[task].value for task in record.objective.held_out}, forgetting)}: "
         f"a score of {findings.with_interval(score, known.score if known else None)}."
     )
 
@@ -198,11 +198,12 @@ def _forgetting(record: StudyRecord, value: float, estimate: Estimate | None) ->
     return f"also gains {findings.with_interval(-value, turned, signed=False)} points {where}"
 
 
-def _worst(changes: dict[str, float]) -> str:
+def _worst(changes: dict[str, float], forgetting: float) -> str:
     worst = min(changes, key=lambda task: changes[task])
     if len(changes) < 2 or changes[worst] > -0.05:
         return ""
-    return f", the most on {worst} ({wording.points(changes[worst])})"
+    most = "the most on" if forgetting > -0.05 else "but loses most on"
+    return f", {most} {worst} ({wording.points(changes[worst])})"
 
 
 def _regret(selection: Selection) -> str:

@@ -95,9 +95,9 @@ def trade_off(record: StudyRecord, selection: Selection) -> Plot | None:
     figure.update_yaxes(title="target gain (points)", range=y_range)
     finish(figure, height=520)
     caption = (
-        "Up is more learned, left is less forgotten. The line is the Pareto front: no complete recipe lies "
-        "above and to the left of it. The dotted lines join equal scores: what lies below the one through "
-        "the base is worse than doing nothing."
+        "Up is more learned, left is less forgotten. The line is the Pareto front of the trials: no complete "
+        "one lies above and to the left of it. The dotted lines join equal scores: what lies below the one "
+        "through the base is worse than doing nothing."
     )
     if unit:
         caption += f" The larger a mark, the more {unit} its training took."

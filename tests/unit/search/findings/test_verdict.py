@@ -131,6 +131,14 @@ def test_a_recipe_that_improves_held_out_tasks() -> None:
     assert "and also gains 2.0 [-1.0, 5.0] points" in verdict.paragraph(study, selection)
 
 
+def test_what_is_lost_beside_an_improvement_is_told_apart() -> None:
+    """Colour gains 4 points and shape loses 2: forgetting is -1."""
+    study = record([trial(0, [{"count": 40.0, "colour": 94.0, "shape": 78.0}])])
+    text = verdict.paragraph(study, found(study))
+    assert "also gains 1.0 points on average over 2 held-out tasks" in text
+    assert "but loses most on shape (-2.0): a score of" in text
+
+
 def test_keeping_the_base_says_why() -> None:
     study = record([trial(0, [HARMFUL])])
     text = verdict.paragraph(study, found(study))
