@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from search import wording
 from search.decision.candidates import Candidate
 from search.decision.evidence import FinalistRun
 from search.labels import recipe_label
+from search.phases.counting_bar import counting_bar, write_line
 from search.phases.point_progress import point_text
 from search.phases.progress import score_text
 
@@ -41,21 +40,13 @@ class FinalistProgress:
         self._clock = clock
         self._began = clock()
         self._runs = 0
-        self._bar = Progress(
-            TextColumn("finalists"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal or console.is_dumb_terminal,
-        )
+        self._bar = counting_bar("finalists", console)
         # Each run is trained and scored, and later scored once more.
         self._task = self._bar.add_task("finalists", total=2 * len(self._labels) * seeds)
 
     def __enter__(self) -> FinalistProgress:
         number = wording.counted(len(self._labels), "finalist")
-        self._print(f"{number} to train again on {wording.counted(self._seeds, 'new seed')}")
+        write_line(self._console, f"{number} to train again on {wording.counted(self._seeds, 'new seed')}")
         self._bar.start()
         return self
 
@@ -65,27 +56,30 @@ class FinalistProgress:
         self._bar.stop()
         if kind is None:
             elapsed = wording.duration(self._clock() - self._began)
-            self._print(f"{wording.counted(len(self._labels), 'finalist')} in {elapsed}: {self._runs} runs")
+            write_line(
+                self._console,
+                f"{wording.counted(len(self._labels), 'finalist')} in {elapsed}: {self._runs} runs",
+            )
 
     def run_ended(self, candidate: str, run: FinalistRun) -> None:
         """A finalist was trained on a seed and scored on the search split, or failed."""
         self._runs += 1
         self._bar.advance(self._task)
         outcome = f"FAILED  {run.error}" if run.rung is None else score_text(run.rung.score)
-        self._print(f"finalist {self._labels[candidate]}  seed {run.seed}  {outcome}")
+        write_line(self._console, f"finalist {self._labels[candidate]}  seed {run.seed}  {outcome}")
 
     def dropped(self, candidate: str, first: str) -> None:
         """A finalist is clearly behind the first one."""
-        self._print(f"finalist {self._labels[candidate]}  dropped: clearly behind {first} on the new seeds")
+        write_line(
+            self._console,
+            f"finalist {self._labels[candidate]}  dropped: clearly behind {first} on the new seeds",
+        )
 
     def confirmed(self, candidate: str, run: FinalistRun) -> None:
         """A finalist's run was scored on the confirm split, or could not be."""
         self._bar.advance(self._task)
         outcome = f"FAILED  {run.error}" if run.confirmed is None else score_text(run.confirmed)
-        self._print(f"finalist {self._labels[candidate]}  seed {run.seed}  confirm: {outcome}")
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), highlight=False, soft_wrap=True)
+        write_line(self._console, f"finalist {self._labels[candidate]}  seed {run.seed}  confirm: {outcome}")
 
 
 def candidate_text(candidate: Candidate) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from search import wording
 from search.labels import recipe_label
+from search.phases.counting_bar import counting_bar, write_line
 from search.phases.progress import score_text
 from search.results import PointResult
 from spaces.points import Soup
@@ -32,19 +31,11 @@ class PointProgress:
         self._clock = clock
         self._began = clock()
         self._ended: list[PointResult] = []
-        self._bar = Progress(
-            TextColumn("points without retraining"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal or console.is_dumb_terminal,
-        )
+        self._bar = counting_bar("points without retraining", console)
         self._task = self._bar.add_task("points", total=total)
 
     def __enter__(self) -> PointProgress:
-        self._print(f"{wording.counted(self._total, 'point')} to evaluate without retraining")
+        write_line(self._console, f"{wording.counted(self._total, 'point')} to evaluate without retraining")
         self._bar.start()
         return self
 
@@ -53,13 +44,15 @@ class PointProgress:
     ) -> None:
         self._bar.stop()
         if kind is None:
-            self._print(self._summary())
+            write_line(self._console, self._summary())
 
     def point_ended(self, result: PointResult) -> None:
         """A point was evaluated, or failed."""
         self._ended.append(result)
         self._bar.advance(self._task)
-        self._print(f"{point_text(result)}  {_outcome(result)}  {len(self._ended)}/{self._total} done")
+        write_line(
+            self._console, f"{point_text(result)}  {_outcome(result)}  {len(self._ended)}/{self._total} done"
+        )
 
     def _summary(self) -> str:
         head = f"{wording.counted(self._total, 'point')} in {wording.duration(self._clock() - self._began)}"
@@ -69,9 +62,6 @@ class PointProgress:
             default=None,
         )
         return head if best is None else f"{head}; best: {point_text(best)}  {_outcome(best)}"
-
-    def _print(self, line: str) -> None:
-        self._console.print(Text(line), highlight=False, soft_wrap=True)
 
 
 def point_text(result: PointResult) -> str:

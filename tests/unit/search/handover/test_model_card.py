@@ -39,7 +39,8 @@ def rows(card: str, title: str) -> list[list[str]]:
 
 def test_the_head_is_read_by_hugging_face() -> None:
     read = ModelCard(model_card("made", document(), licence="mit")).data
-    assert (read.base_model, read.license, read.library_name) == ("tiny-llava", "mit", "transformers")
+    head = {"base_model": "tiny-llava", "license": "mit", "library_name": "transformers"}
+    assert read.to_dict() | head == read.to_dict()
     # The tasks' names are no data sets of the hub.
     assert read.datasets is None
     found = {each.dataset_name: each.metric_value for each in read.eval_results}
