@@ -20,7 +20,7 @@ SIDE_BY_SIDE := --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart smollm2 venv dev test test-all lint format bench bench-input bench-sharding bench-gpu clean clean-venv same-python
+.PHONY: help quickstart smollm2 venv dev test test-all lint format audit bench bench-input bench-sharding bench-gpu clean clean-venv same-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,10 @@ lint: $(DEV_READY) ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(DEV_READY) ## look for known weaknesses in the pinned packages; needs the network
+	@$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --requirement constraints.txt --no-deps --disable-pip
 
 format: $(DEV_READY) ## mend style and format where a tool can
 	$(BIN)/ruff check --fix .

@@ -36,7 +36,7 @@ from trainables.collate import EncodedSample
 from trainables.cost.flops import TrainingFlops, flops_of_steps
 from trainables.cost.memory import Estimator, Load, MemoryEstimate
 from trainables.cost.sample_shape import SampleShape
-from trainables.loop import Progress, fine_tune
+from trainables.loop import Progress, StepTooLarge, fine_tune
 from trainables.manifest import build_manifest
 from trainables.training.batches import DataOrder
 from trainables.weights.restore import borrowed
@@ -164,8 +164,8 @@ def measure(
         torch.cuda.reset_peak_memory_stats(device)
     try:
         progress = train(model, subset, size, checkpointing)
-    except torch.OutOfMemoryError as error:
-        row |= {"fits": False, "error": str(error).splitlines()[0]}
+    except StepTooLarge as error:
+        row |= {"fits": False, "error": str(error)}
     else:
         row |= {"fits": True, "losses": progress.losses}
         row |= speed(model, subset, size, checkpointing, progress.seconds)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import sys
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -206,11 +207,13 @@ class _Replay:
             study_name="simulated",
             seed=seed,
             startup_trials=startup_trials(config),
+            trials=sys.maxsize,
             objectives=OBJECTIVES,
             sampler=name,
         )
         if optunas:
-            self._search._ot_study.sampler = NSGAIISampler(seed=seed)
+            theirs = NSGAIISampler(seed=seed)
+            self._search._seeded = lambda number: theirs  # type: ignore[assignment]
         self._open: deque[tuple[str, dict[str, Any], int]] = deque()
         self._started = 0
 
@@ -219,7 +222,7 @@ class _Replay:
         while len(self._open) < SIDE_BY_SIDE:
             name = f"t{self._started}"
             params = self._search.suggest(name)
-            assert params is not None
+            assert isinstance(params, dict)
             self._open.append((name, params, 0))
             self._started += 1
         name, params, rung = self._open.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import ray
@@ -13,7 +14,7 @@ from ray import tune
 from benchmarks.noop_study import COSTS, MANIFEST, NoopStudy, evaluations
 from search.objective import score_metrics
 from search.planning.placement import DRIVER_RESOURCE
-from search.scheduler import make_scheduler
+from search.scheduler import StudyScheduler
 from search.stores.mlflow_store import prepare_store
 from search.tracking import StudyTracker
 from trainables.pool import Lease
@@ -113,7 +114,7 @@ class _Watch(tune.Callback):
 def run_real(study: NoopStudy, *, ours: bool) -> dict[str, Any]:
     """Run the study; return how many trials' processes there were and the memory of one in MiB."""
     watch = _Watch(study.config.search.trials)
-    tune_config: dict[str, Any] = {"scheduler": make_scheduler(study.config.search.pruning, 100)}
+    tune_config: dict[str, Any] = {"scheduler": study.scheduler()}
     if not ours:
         space = study.config.space
         param_space = {
@@ -136,10 +137,12 @@ def run_real(study: NoopStudy, *, ours: bool) -> dict[str, Any]:
         folder=str(study.folder / "trials"),
     )
     with StudyTracker(study.config.tracking.uri, study.config.tracking.experiment) as tracker:
-        tracker.start_study(study.config, tags={}, fingerprints={})
-        tune_config["search_alg"] = study.sampler()
+        tracker.start_study(study.config, tags={}, fingerprints={}, study_id=uuid4().hex)
+        sampler, scheduler = study.sampler(), StudyScheduler(study.scheduler())
+        tune_config = {"search_alg": sampler, "scheduler": scheduler}
         trainable = tune.with_parameters(RecipeTrainable, context=context)
-        _fit(study, trainable, [study.recorder(tracker), watch], tune_config, None)
+        recorder = study.recorder(tracker, sampler, scheduler)
+        _fit(study, trainable, [recorder, watch], tune_config, None)
         tracker.flush(3600)
     study.results = watch.reports
     return watch.processes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,11 +21,12 @@ from search.config import StudyConfig
 from search.objective import Objective, score_metrics
 from search.phases.progress import StudyProgress
 from search.phases.recorder import TrialRecorder
+from search.records.ended_weights import EndedWeights
 from search.results import TrialResult
 from search.sampler import RecipeSampler
-from search.scheduler import make_scheduler
-from search.stores.background import BackgroundWriter
+from search.scheduler import StudyScheduler, make_scheduler
 from search.stores.optuna_store import open_storage
+from search.stores.run_update import RunUpdate
 from search.tracking import StudyTracker
 from trainables.checkpoint import MANIFEST_FILE
 from trainables.scoring.evaluation import Evaluation
@@ -114,8 +115,8 @@ class NoopTrainable(tune.Trainable):
         metrics = {**self._context["score"](scored), **COSTS}
         metrics["cost/train_flops"] *= SHARES[self.config["subset"]] * step / 100
         if self._rung == 1 and self._context["folder"] is not None:
-            folder = Path(self._context["folder"]) / self.trial_id
-            folder.mkdir(parents=True)
+            folder = Path(self._context["folder"]) / self.config["trial_id"]
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / MANIFEST_FILE).write_text(json.dumps(MANIFEST))
         return {
             "score": metrics["score"],
@@ -125,6 +126,7 @@ class NoopTrainable(tune.Trainable):
             "done": step == 100,
             "metrics": metrics,
             "weights": "/shared/runs/noop/trials/trial/checkpoint.safetensors",
+            "checkpoint": {"path": "/shared/runs/noop/trials/trial/checkpoint.safetensors", "step": step},
             "nodes": ["10.0.0.1"],
         }
 
@@ -198,11 +200,12 @@ class NoopStudy:
 
         Writing is a thread's of its own, which `benchmarks.scale mlflow` measures apart.
         """
-        recorder = self.recorder(_Unwritten("sqlite:///nowhere", "noop"))
+        sampler, scheduler = self.sampler(), StudyScheduler(self.scheduler())
+        recorder = self.recorder(_Unwritten("sqlite:///nowhere", "noop"), sampler, scheduler)
         actors = drive(
             self._trainable(self.folder / "trials"),
-            search=SearchGenerator(ConcurrencyLimiter(self.sampler(), max_concurrent=self.concurrency)),
-            scheduler=self.scheduler(),
+            search=SearchGenerator(ConcurrencyLimiter(sampler, max_concurrent=self.concurrency)),
+            scheduler=scheduler,
             callbacks=[recorder],
             trials=self.config.search.trials,
             folder=self.folder / "ray",
@@ -247,11 +250,14 @@ class NoopStudy:
             study_name="noop",
             seed=0,
             startup_trials=self.config.startup_trials,
+            trials=self.config.search.trials,
             objectives=self.config.search.objectives,
             sampler=self.config.search.sampler,
         )
 
-    def recorder(self, tracker: StudyTracker) -> TrialRecorder:
+    def recorder(
+        self, tracker: StudyTracker, sampler: RecipeSampler, scheduler: StudyScheduler
+    ) -> TrialRecorder:
         """Return the study's recorder, with a live display that nobody sees."""
         screen = Console(file=io.StringIO(), force_terminal=True, width=120)
         return TrialRecorder(
@@ -260,6 +266,10 @@ class NoopStudy:
             tracker=tracker,
             progress=StudyProgress(self.config.search.trials, screen),
             reclaim=lambda trial_id: None,
+            queue=sampler,
+            has_stopped=scheduler.has_stopped,
+            weights=EndedWeights(),
+            max_losses=0,
         )
 
     def _trainable(self, folder: Path | None) -> Any:
@@ -271,15 +281,9 @@ class NoopStudy:
         return type("BoundNoopTrainable", (NoopTrainable,), {"_context": context})
 
 
-class _Nowhere(BackgroundWriter):
-    def submit(self, what: str, action: Callable[[], object]) -> None:
-        self._queue.put(None)
-
-
 class _Unwritten(StudyTracker):
-    def __init__(self, uri: str, experiment: str) -> None:
-        super().__init__(uri, experiment)
-        self._writer = _Nowhere("nowhere")
+    def _submit(self, update: RunUpdate, once: str | None = None) -> None:
+        pass
 
 
 class _Counter(tune.Callback):

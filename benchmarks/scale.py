@@ -86,7 +86,8 @@ def sampler(folder: Path, trials: int = 1000, running: int = 100) -> dict[str, A
             prepare_storage(str(storages["postgresql"]))
         for name, storage in storages.items():
             place = folder / f"sampler-{name}"
-            search = NoopStudy(place, trials=trials, concurrency=running, storage=storage).sampler()
+            study = NoopStudy(place, trials=trials + 20, concurrency=running, storage=storage)
+            search = study.sampler()
             asked, told = [], []
             for number in range(trials + 20):
                 began = time.perf_counter(), time.thread_time()
@@ -147,7 +148,7 @@ def _record_trials(uri: str, folder: Path, trials: int) -> tuple[int, str]:
         Rung(step=step, progress=step / 100, score=score, values={}, metrics=metrics) for step in config.rungs
     )
     with StudyTracker(uri, "noop") as tracker:
-        tracker.start_study(config, tags={}, fingerprints={})
+        tracker.start_study(config, tags={}, fingerprints={}, study_id="noop")
         for number in range(trials):
             recipe = Recipe(subset="gate_up", learning_rate=1e-3, steps=100, batch_size=8)
             tracker.start_trial(f"t{number}", number, recipe)

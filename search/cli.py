@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from search.commands import apply, doctor, evaluate, export, plan, report, run, select, ui
+from search.commands import apply, doctor, evaluate, export, plan, report, resume, run, select, ui
 from search.commands.arguments import FAILED, WRONG_INPUT
 from search.settings.user_input import InputError
+from search.terminal import error_text
+from trainables.files import DamagedFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,13 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         status: int = parsed.command(parsed)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, DamagedFile) as error:
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return WRONG_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return FAILED
     return status
+
+
+def command() -> int:
+    """Run the shell's command; a Ray that it starts listens on loopback alone.
+
+    Ray reads this when it is imported. It is not set in `main`, which other programs call in processes of
+    their own, and not where a cluster is joined, whose other nodes must be reached.
+    """
+    if os.environ.get("RAY_ADDRESS") in (None, "", "local"):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    return main()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('recipe-search')}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (run, plan, select, report, apply, evaluate, export, doctor, ui):
+    for command in (run, resume, plan, select, report, apply, evaluate, export, doctor, ui):
         command.add(commands)
     return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from search.settings.config_types import Count, Name, Names, NonNegative, Number, Positive, Section
+from search.settings.config_types import (
+    Count,
+    Name,
+    Names,
+    NonNegative,
+    Number,
+    PathText,
+    Positive,
+    Section,
+)
 from search.settings.points_config import PointsConfig
 from search.settings.search_config import SearchConfig, check_search, startup_trials
 from search.settings.selection_config import FinalistsConfig, SelectionConfig
@@ -39,10 +48,13 @@ Sharding = Literal["auto", "ddp", "fsdp"]
 class ModelConfig(Section):
     """The base model."""
 
-    path: str = Field(description="Hugging Face id, local folder, or the embedded model 'tiny-llava'.")
+    path: PathText = Field(description="Hugging Face id, local folder, or the embedded model 'tiny-llava'.")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Type of the weights; in bfloat16 what is trained has masters in fp32.",
+    )
+    trust_remote_code: bool = Field(
+        False, description="Whether code that the model brings may run, which can do whatever you can."
     )
     roles: Annotated[dict[str, Any], AfterValidator(_role_map)] | None = Field(
         None, description="Roles of the parameters of an architecture that is not known, or not as meant."
@@ -104,6 +116,10 @@ class ResourcesConfig(Section):
     workers_per_trial: Count | None = Field(
         None, description="Ray Train workers that train one trial together; null: computed."
     )
+    min_workers: Count | None = Field(
+        None,
+        description="Workers that a trial may come down to where nodes are lost; null: it waits for others.",
+    )
     cpus_per_worker: Positive = Field(1.0, description="CPU cores per worker.")
     gpus_per_worker: Annotated[NonNegative, AfterValidator(_whole_above_one)] | None = Field(
         None, description="GPUs per worker, below 1 a share of one; null: computed, none where there is none."
@@ -122,7 +138,12 @@ class ResourcesConfig(Section):
         description="Worker groups kept ready while no trial needs them; null: as many as there is room for.",
     )
     max_failures: Annotated[int, Field(ge=0)] = Field(
-        3, description="Restarts of a worker group after a dead worker before its trial fails."
+        3,
+        description="Restarts after dead workers, without a rung in between, before a trial fails.",
+    )
+    hang_seconds: Positive = Field(
+        300.0,
+        description="Workers that give no sign of progress for so long are ended and started anew.",
     )
 
 
@@ -163,7 +184,7 @@ class StudyConfig(Section):
     finalists: FinalistsConfig | None = FinalistsConfig()
     resources: ResourcesConfig = ResourcesConfig()
     tracking: TrackingConfig = TrackingConfig()
-    output: str = Field("runs", description="Folder under which the study's folder is made.")
+    output: PathText = Field("runs", description="Folder under which the study's folder is made.")
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -256,6 +277,11 @@ class StudyConfig(Section):
         if workers is not None and workers > batch:
             raise ValueError(
                 f"resources.workers_per_trial: {workers} workers can't share {key}.batch_size {batch} samples"
+            )
+        fewest = self.resources.min_workers
+        if workers is not None and fewest is not None and fewest > workers:
+            raise ValueError(
+                f"resources.min_workers: {fewest} is above resources.workers_per_trial {workers}"
             )
         if workers == 1 and self.resources.sharding == "fsdp":
             raise ValueError("resources.sharding: fsdp spreads the model over several workers, not 1")

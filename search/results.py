@@ -35,6 +35,8 @@ class Rung:
         values: Task -> value in points.
         metrics: Every metric logged at this rung, by its MLflow name, such as `drift/kl_target`.
         weights: Where the trained parameters of this rung lie, or None where they were not kept.
+        sha256: Checksum of that file; None where it is not known, in studies of earlier versions.
+        at: When it was reported, in seconds since 1970; NaN where that was not recorded.
     """
 
     step: int
@@ -43,6 +45,8 @@ class Rung:
     values: Mapping[str, float]
     metrics: Mapping[str, float]
     weights: str | None = None
+    sha256: str | None = None
+    at: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +54,7 @@ class TrialResult:
     """One trial, ended.
 
     Attributes:
-        trial_id: Tune's id, the key in every record.
+        trial_id: The study's id of it, the key in every record.
         number: Order in which the trials were started, from 0.
         recipe: What was trained and how.
         state: How it ended.

@@ -24,7 +24,7 @@ SHARED = "RECIPE_SEARCH_SHARED"
 SERVER = "MLFLOW_TRACKING_URI"
 
 WITH_STUDY = ("run", "plan")
-WITHOUT_STUDY = ("doctor",)
+WITHOUT_STUDY = ("doctor", "resume")
 _MEANING = {0: "done", 1: "failed", 2: "the input is wrong"}
 # The beginning of a word of its own, after the study: `key=value` or an option.
 _BEGINS = re.compile(r"[A-Za-z_][\w.-]*=|--?[A-Za-z]")

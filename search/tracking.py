@@ -1,4 +1,4 @@
-"""StudyTracker: the study's record in MLflow, written by a thread of its own.
+"""StudyTracker: the study's record in MLflow, kept in a spool until a thread of its own has written it.
 
 One parent run a study; under it one run `base` for the untouched model, one run a trial, one a point and one
 for each seed of a finalist.
@@ -9,8 +9,9 @@ database; a server decides for itself where its artifacts go.
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +20,27 @@ from typing import Any, Final
 from search.config import StudyConfig
 from search.decision.candidates import Candidate
 from search.decision.evidence import FinalistRun
-from search.findings.costs import with_co2
-from search.handover.registry import Champion, register
+from search.findings.costs import only_measured, with_co2
+from search.handover.registry import register_selected
 from search.objective import Objective, score_metrics
 from search.results import PointResult, TrialResult, TrialState
-from search.settings.study_file import dump_study, plain_values
-from search.stores.background import BackgroundWriter
-from search.stores.mlflow_store import experiment_id, flatten, log_batch, prepare_store, quiet, refusing_store
+from search.settings.study_file import InputError, dump_study, plain_values
+from search.stores.mlflow_store import (
+    experiment_id,
+    flatten,
+    log_batch,
+    mlflow_client,
+    prepare_store,
+    quiet,
+    refusing_store,
+)
 from search.stores.nested_runs import NestedRun, finalist_run, point_run, trial_run
 from search.stores.passwords import shown
+from search.stores.replayer import Replayer
+from search.stores.run_update import STUDY, RunUpdate
+from search.stores.spool import Spool
+from search.stores.study_runs import StudyRuns, find_run
+from search.stores.write_failures import lasts, why
 from spaces.recipe import Recipe
 from trainables.scoring.evaluation import Evaluation
 
@@ -43,30 +56,40 @@ _DIGEST_LENGTH = 36  # MLflow's bound on a data set's digest
 _BASE = "base"
 
 
-class StudyTracker:
-    """Records one study. All methods but `start_study`, `flush` and `close` return at once.
+def _to_stderr(line: str) -> None:
+    # A live display takes what is printed here and shows it above itself.
+    print(f"warning: {line}", file=sys.stderr)
 
-    Writes happen in order, in a background thread. One that fails is tried again a few times; if it still
-    fails the study goes on without it and `warnings` says so.
+
+class StudyTracker:
+    """Records one study. What is recorded lasts once a method has returned, and is written later.
+
+    Updates are written in order, by a background thread, each once, whatever dies: the same step of a trial,
+    manifest, point, finalist or base that comes again, as after a resume, is ignored. While MLflow takes
+    nothing they wait in the spool; `warnings` says what stays there, and what could never be written.
 
     Args:
         uri: MLflow tracking URI; see `prepare_store`.
         experiment: Name of the MLflow experiment; made if there is none.
+        spool: File in the study's folder that keeps what is not written yet; None keeps it in memory.
+        tell: Shows a person that MLflow went away, or is back; called from another thread.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        spool: Path | None = None,
+        tell: Callable[[str], object] = _to_stderr,
+    ) -> None:
         self._uri = uri
         self._experiment = experiment
-        self._writer = BackgroundWriter(f"MLflow store {shown(uri)}")
+        self._file = spool
+        self._tell = tell
         self._targets: tuple[str, ...] = ()
         self._carbon_intensity = 0.0
-        self._client: Any = None
-        self._experiment_id = ""
         self._study_run = ""
-        # All three belong to the writer's thread.
-        self._specs: dict[str, NestedRun] = {}
-        self._runs: dict[str, str] = {}
-        self._open: set[str] = set()
+        self._replayer: Replayer | None = None
 
     @property
     def run_id(self) -> str:
@@ -75,8 +98,8 @@ class StudyTracker:
 
     @property
     def warnings(self) -> list[str]:
-        """What could not be recorded, one line each; complete only after `close`."""
-        return self._writer.warnings
+        """What is not in MLflow, one line each; complete only after `close`."""
+        return [] if self._replayer is None else self._replayer.warnings
 
     def start_study(
         self,
@@ -84,23 +107,23 @@ class StudyTracker:
         *,
         tags: Mapping[str, str],
         fingerprints: Mapping[str, str],
-        run_id: str | None = None,
+        study_id: str,
         kind: str = "study",
     ) -> str:
-        """Open the study's parent run and record the configuration; waits for the store.
+        """Find the study's parent run or open it, and record the configuration; waits for the store.
 
         Args:
             config: The study, resolved.
             tags: Package versions and, where known, `git_commit`.
             fingerprints: Name of a data set, such as `counting/train` -> SHA-256 of its content.
-            run_id: The parent run of a study that is resumed; None opens a new one.
+            study_id: The tag by which the run of a study that is resumed is found.
             kind: Whether a study is run, or a recipe applied (`apply`).
 
         Returns:
             The parent run's id.
 
         Raises:
-            InputError: The store refuses; one line that names the URI.
+            InputError: The store or the spool refuses; one line that names it.
         """
         self._targets = config.targets
         self._carbon_intensity = config.tracking.carbon_intensity
@@ -108,22 +131,47 @@ class StudyTracker:
         all_tags |= {f"data/{name}": digest for name, digest in fingerprints.items()}
         if "git_commit" in tags:
             all_tags["mlflow.source.git.commit"] = tags["git_commit"]
-        with refusing_store(self._uri), quiet():
-            from mlflow.tracking import MlflowClient
-
-            self._client = MlflowClient(self._uri)
-            self._experiment_id = experiment_id(self._client, self._uri, self._experiment)
-            if run_id is None:
-                run = self._client.create_run(self._experiment_id, run_name=config.name)
+        spool = Spool(self._file)
+        try:
+            with refusing_store(self._uri), quiet():
+                client = mlflow_client(self._uri)
+                experiment = experiment_id(client, self._uri, self._experiment)
+                run = find_run(client, experiment, {"study_id": study_id}) or client.create_run(
+                    experiment, tags={"study_id": study_id, "kind": kind}, run_name=config.name
+                )
                 self._study_run = run.info.run_id
-                log_batch(self._client, self._study_run, params=flatten(plain_values(config)))
-            else:
-                self._study_run = run_id
-                self._client.update_run(run_id, status="RUNNING")
-            log_batch(self._client, self._study_run, tags=all_tags)
-            self._log_data(fingerprints)
-            self._client.log_text(self._study_run, dump_study(config), "study.yaml")
+                settings = flatten(plain_values(config))
+                # A parameter can't be changed: those of a study that is resumed stay what they were.
+                new = {name: value for name, value in settings.items() if name not in run.data.params}
+                log_batch(client, self._study_run, params=new, tags=all_tags)
+                _log_data(client, self._study_run, fingerprints)
+                client.log_text(self._study_run, dump_study(config), "study.yaml")
+        except InputError:
+            spool.close()
+            raise
+        spool.note_run(STUDY, self._study_run)
+        self._start_writing(experiment, spool)
+        # Behind what an earlier life of the study left, such as its end.
+        self._submit(RunUpdate(what="the start of the study", status="RUNNING"))
         return self._study_run
+
+    def replay(self) -> None:
+        """Write what an earlier life of the study left in its spool, and nothing else; `close` waits for it.
+
+        Raises:
+            InputError: The store or the spool refuses; one line that names it.
+        """
+        if self._file is None or not self._file.exists():
+            return
+        spool = Spool(self._file)
+        study = spool.run(STUDY)
+        if study is None or not spool.count():
+            spool.close()
+            return
+        with refusing_store(self._uri), quiet():
+            experiment = mlflow_client(self._uri).get_run(study).info.experiment_id
+        self._study_run = study
+        self._start_writing(experiment, spool)
 
     def log_base(self, evaluations: Mapping[str, Evaluation], cached: bool) -> None:
         """Record the untouched model as the nested run `base`.
@@ -137,66 +185,56 @@ class StudyTracker:
             for task, evaluation in evaluations.items()
         }
         spec = NestedRun(name=_BASE, key=("kind", _BASE), tags={"cached": str(cached).lower()})
-        now = _now()
-
-        def write() -> None:
-            self._specs[_BASE] = spec
-            run = self._nested_run(_BASE)
-            log_batch(self._client, run, metrics=values, timestamp=now)
-            self._end(run, "FINISHED", now)
-
-        self._writer.submit("the base", write)
+        self._submit_ended("the base", _BASE, spec, metrics=values)
 
     def start_trial(self, trial_id: str, number: int, recipe: Recipe, preset: str | None = None) -> None:
         """Open a trial's run, or go on with the one that already has this trial id.
 
         Args:
-            trial_id: Tune's id of the trial.
+            trial_id: The trial's id.
             number: Order in which the trials were started, from 0.
             recipe: What is trained and how.
             preset: Name of the preset that queued it, or None.
         """
-        spec = trial_run(trial_id, number, recipe, preset)
-
-        def write() -> None:
-            self._specs[trial_id] = spec
-            self._client.update_run(self._nested_run(trial_id), status="RUNNING")
-            self._open.add(trial_id)
-
-        self._writer.submit(f"the start of trial {number}", write)
+        self._submit(
+            RunUpdate(
+                what=f"the start of trial {number}",
+                run=trial_id,
+                made=trial_run(trial_id, number, recipe, preset),
+                status="RUNNING",
+            )
+        )
 
     def log_manifest(self, trial_id: str, manifest: Mapping[str, Any]) -> None:
         """Record what a trial trains: the whole as `manifest.json`, its plain values also as parameters.
 
         Args:
-            trial_id: Tune's id of a trial that was started.
+            trial_id: The id of a trial that was started.
             manifest: The manifest, ready for JSON.
         """
         plain = {key: value for key, value in manifest.items() if isinstance(value, str | int | float)}
-        whole = dict(manifest)
-
-        def write() -> None:
-            run = self._nested_run(trial_id)
-            log_batch(self._client, run, params=flatten({"manifest": plain}))
-            self._client.log_text(run, json.dumps(whole, indent=2), "manifest.json")
-
-        self._writer.submit(f"the manifest of trial {trial_id}", write)
+        what = f"the manifest of trial {trial_id}"
+        self._submit(
+            RunUpdate(
+                what=what,
+                run=trial_id,
+                params=flatten({"manifest": plain}),
+                texts={"manifest.json": json.dumps(dict(manifest), indent=2)},
+            ),
+            once=what,
+        )
 
     def log_rung(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> None:
         """Record one evaluation of a trial, in one batch.
 
         Args:
-            trial_id: Tune's id of a trial that was started.
+            trial_id: The id of a trial that was started.
             step: Optimiser steps done.
             metrics: Metric name -> value; what is not finite is only named, in the tag `not_finite`.
         """
-        values, now = with_co2(metrics, self._carbon_intensity), _now()
-
-        def write() -> None:
-            run = self._nested_run(trial_id)
-            log_batch(self._client, run, metrics=values, step=step, timestamp=now)
-
-        self._writer.submit(f"step {step} of trial {trial_id}", write)
+        what = f"step {step} of trial {trial_id}"
+        values = with_co2(metrics, self._carbon_intensity)
+        self._submit(RunUpdate(what=what, run=trial_id, metrics=values, step=step), once=what)
 
     def end_trial(self, result: TrialResult) -> None:
         """Close a trial's run with its true state: COMPLETE finished, PRUNED was killed, FAILED failed."""
@@ -205,32 +243,22 @@ class StudyTracker:
             tags["error"] = result.error[:_LONGEST_TAG]
         if result.nodes:
             tags["nodes"] = " ".join(result.nodes)[:_LONGEST_TAG]
-        spec = trial_run(result.trial_id, result.number, result.recipe, result.preset)
-        now = _now()
-
-        def write() -> None:
-            self._specs.setdefault(result.trial_id, spec)
-            run = self._nested_run(result.trial_id)
-            log_batch(self._client, run, tags=tags)
-            self._end(run, STATUS[result.state], now)
-            self._open.discard(result.trial_id)
-
-        self._writer.submit(f"the end of trial {result.number}", write)
+        self._submit(
+            RunUpdate(
+                what=f"the end of trial {result.number}",
+                run=result.trial_id,
+                made=trial_run(result.trial_id, result.number, result.recipe, result.preset),
+                tags=tags,
+                status=STATUS[result.state],
+            )
+        )
 
     def log_point(self, result: PointResult) -> None:
         """Record a point, with its trial's recipe, as a nested run that has ended."""
-        key, spec = f"point {result.number}", point_run(result)
+        key = f"point {result.number}"
         metrics = dict(result.rung.metrics) if result.rung else {}
-        tags = {"error": result.error[:_LONGEST_TAG]} if result.error else {}
-        now = _now()
-
-        def write() -> None:
-            self._specs[key] = spec
-            run = self._nested_run(key)
-            log_batch(self._client, run, metrics=metrics, tags=tags, step=result.point.step, timestamp=now)
-            self._end(run, "FAILED" if result.error else "FINISHED", now)
-
-        self._writer.submit(key, write)
+        step = result.point.step
+        self._submit_ended(key, key, point_run(result), metrics=metrics, step=step, error=result.error)
 
     def log_finalist(
         self, candidate: Candidate, result: FinalistRun, confirm: Objective, *, dropped: bool
@@ -244,38 +272,26 @@ class StudyTracker:
             dropped: Whether the candidate was dropped from the race.
         """
         spec = finalist_run(candidate, result, dropped=dropped)
-        key = " ".join(spec.key)
         metrics = dict(result.rung.metrics) if result.rung else {}
         if result.confirmed is not None:
             found = score_metrics(result.confirm, objective=confirm)
             metrics |= {f"confirm/{name}": value for name, value in found.items()}
-        tags = {"error": result.error[:_LONGEST_TAG]} if result.error else {}
-        step, now = candidate.point.step, _now()
+        what, step = f"{candidate.key} on seed {result.seed}", candidate.point.step
+        self._submit_ended(what, " ".join(spec.key), spec, metrics=metrics, step=step, error=result.error)
 
-        def write() -> None:
-            self._specs[key] = spec
-            run = self._nested_run(key)
-            log_batch(self._client, run, metrics=metrics, tags=tags, step=step, timestamp=now)
-            self._end(run, "FAILED" if result.error else "FINISHED", now)
-
-        self._writer.submit(f"{candidate.key} on seed {result.seed}", write)
-
-    def register(self, name: str, chosen: Callable[[], Champion]) -> None:
+    def register(self, name: str, folder: Path) -> None:
         """Register the selected model as the champion; a store without a registry becomes a warning.
 
         Args:
             name: What it is called, for the warning.
-            chosen: Makes what is registered ready.
+            folder: The study's folder, with everything written.
         """
-        self._writer.submit(
-            f"the registered model {name!r}",
-            lambda: register(self._client, self._experiment_id, self._study_run, chosen()),
-        )
+        self._submit(RunUpdate(what=f"the registered model {name!r}", registers=self._kept(folder)))
 
     def log_artifacts(self, paths: Iterable[Path]) -> None:
         """Record files and whole folders with the study's run, under their own names."""
         for path in paths:
-            self._writer.submit(f"the artifact {path.name}", partial(self._log_path, path))
+            self._submit(RunUpdate(what=f"the artifact {path.name}", artifact=self._kept(path)))
 
     def finish(
         self,
@@ -290,24 +306,26 @@ class StudyTracker:
             metrics: The selected recipe's metrics, and what the study cost.
             tags: What was selected.
         """
-        last_metrics, last_tags, now = dict(metrics or {}), dict(tags or {}), _now()
-
-        def write() -> None:
-            for trial_id in sorted(self._open):
-                self._end(self._runs[trial_id], "KILLED", now)
-                self._open.discard(trial_id)
-            log_batch(self._client, self._study_run, metrics=last_metrics, tags=last_tags, timestamp=now)
-            self._end(self._study_run, "FINISHED" if succeeded else "FAILED", now)
-
-        self._writer.submit("the end of the study", write)
+        self._submit(RunUpdate(what="the end of the trials that were cut short", ends_open=True))
+        if metrics:
+            # A driver that dies after this comes here again with the same results.
+            once = f"the results {json.dumps(dict(metrics), sort_keys=True)}"
+            self._submit(RunUpdate(what="the results of the study", metrics=metrics), once)
+        status = "FINISHED" if succeeded else "FAILED"
+        self._submit(RunUpdate(what="the end of the study", tags=tags or {}, status=status))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything so far is written; False if that took longer than `timeout` seconds."""
-        return self._writer.flush(timeout)
+        """Wait until everything so far is written.
+
+        Returns:
+            False if that took longer than `timeout` seconds, or the store takes nothing for long.
+        """
+        return self._replayer is None or self._replayer.flush(timeout)
 
     def close(self, timeout: float = 60.0) -> None:
-        """Write what is left, for at most `timeout` seconds; what is lost becomes a warning."""
-        self._writer.close(timeout)
+        """Write what is left, for at most `timeout` seconds; a warning says what stays, and where."""
+        if self._replayer is not None:
+            self._replayer.close(timeout)
 
     def __enter__(self) -> StudyTracker:
         return self
@@ -317,54 +335,57 @@ class StudyTracker:
     ) -> None:
         self.close()
 
-    def _nested_run(self, key: str) -> str:
-        """Return the run of a trial or of the base: the known one, else the recorded one, else a new one."""
-        if key in self._runs:
-            return self._runs[key]
-        if key not in self._specs:
-            raise LookupError(f"{key} was never started")
-        spec = self._specs[key]
-        tag, value = spec.key
-        found = self._client.search_runs(
-            [self._experiment_id],
-            f"tags.`mlflow.parentRunId` = '{self._study_run}' and tags.`{tag}` = '{value}'",
-            max_results=1,
+    def _kept(self, path: Path) -> str:
+        """Return a path as the spool keeps it: below its own folder, the study's, which may be moved."""
+        home, absolute = Path() if self._file is None else self._file.parent.absolute(), path.absolute()
+        return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)
+
+    def _start_writing(self, experiment: str, spool: Spool) -> None:
+        self._replayer = Replayer(
+            spool,
+            StudyRuns(self._uri, experiment, spool, register_selected).write,
+            lasts=lasts,
+            reason=partial(why, uri=self._uri),
+            where=f"MLflow store {shown(self._uri)}",
+            tell=self._tell,
         )
-        run: str
-        if found:
-            run = found[0].info.run_id
-        else:
-            tags = {"mlflow.parentRunId": self._study_run, tag: value, **spec.tags}
-            run = self._client.create_run(
-                self._experiment_id, start_time=spec.started, tags=tags, run_name=spec.name
-            ).info.run_id
-        log_batch(self._client, run, params=spec.params)
-        self._runs[key] = run
-        return run
+        self._replayer.start()
 
-    def _log_data(self, fingerprints: Mapping[str, str]) -> None:
-        from mlflow.entities import Dataset, DatasetInput
+    def _submit(self, update: RunUpdate, once: str | None = None) -> None:
+        assert self._replayer is not None, "the study was started"
+        self._replayer.submit(replace(update, metrics=only_measured(update.metrics)), once)
 
-        if fingerprints:
-            inputs = [
-                DatasetInput(Dataset(name, digest[:_DIGEST_LENGTH], "recipe-search", name))
-                for name, digest in fingerprints.items()
-            ]
-            self._client.log_inputs(self._study_run, datasets=inputs)
-
-    def _log_path(self, path: Path) -> None:
-        if path.is_dir():
-            self._client.log_artifacts(self._study_run, str(path), path.name)
-        else:
-            self._client.log_artifact(self._study_run, str(path))
-
-    def _end(self, run: str, status: str, timestamp: int) -> None:
-        from mlflow.entities import RunStatus
-
-        # `MlflowClient.set_terminated` prints two lines to stdout for every run of a server.
-        store = self._client._tracking_client.store
-        store.update_run_info(run, RunStatus.from_string(status), timestamp, None)
+    def _submit_ended(
+        self,
+        what: str,
+        key: str,
+        made: NestedRun,
+        *,
+        metrics: Mapping[str, float],
+        step: int = 0,
+        error: str | None = None,
+    ) -> None:
+        """Record a nested run that has ended before it is recorded."""
+        self._submit(
+            RunUpdate(
+                what=what,
+                run=key,
+                made=made,
+                metrics=metrics,
+                tags={"error": error[:_LONGEST_TAG]} if error else {},
+                step=step,
+                status="FAILED" if error else "FINISHED",
+            ),
+            once=what,
+        )
 
 
-def _now() -> int:
-    return int(time.time() * 1000)
+def _log_data(client: Any, run: str, fingerprints: Mapping[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput
+
+    if fingerprints:
+        inputs = [
+            DatasetInput(Dataset(name, digest[:_DIGEST_LENGTH], "recipe-search", name))
+            for name, digest in fingerprints.items()
+        ]
+        client.log_inputs(run, datasets=inputs)

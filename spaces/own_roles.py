@@ -19,6 +19,9 @@ from spaces.roles import ROLES
 
 _FUSED_KEYS: Final = ("names", "parts", "axis", "repeats")
 
+FORM_START: Final = "model:\n  roles:\n"
+"""Where in a message the form begins, the only part of any message that has several lines."""
+
 
 def own_role_map(values: Mapping[str, Any]) -> RoleMap:
     """Return the role map that a study file's `model.roles` states.
@@ -94,7 +97,7 @@ def form_to_fill(shapes: Mapping[str, tuple[int, ...]]) -> str:
     names = "\n".join(f"      - {line}" for line in grouped_names(shapes))
     return (
         "give each of them a role in the study file (docs/families.md says how):\n"
-        f"model:\n  roles:\n    ROLE:  # one of {' '.join(ROLES)}\n{names}"
+        f"{FORM_START}    ROLE:  # one of {' '.join(ROLES)}\n{names}"
     )
 
 

@@ -154,7 +154,7 @@ class Point:
         rest = dict(fields)
         trial, step = (whole_number(f"a point's {key}", _taken(rest, key)) for key in ("trial", "step"))
         name = _taken(rest, "transform")
-        if name not in _READERS:
+        if not isinstance(name, str) or name not in _READERS:
             raise ValueError(f"unknown transform {name!r}: {did_you_mean(str(name), _READERS)}")
         transform = _READERS[name](rest)
         if rest:

@@ -18,6 +18,7 @@ SCHEDULES: Final[tuple[Schedule, ...]] = ("cosine", "linear", "constant")
 Method = Literal["selective", "lora"]
 METHODS: Final[tuple[Method, ...]] = ("selective", "lora")
 LoraVariant = Literal["lora", "rslora", "dora"]
+_TOO_MANY: Final = 2**31  # more than any count of steps, samples or ranks that can be meant
 LORA_VARIANTS: Final[tuple[LoraVariant, ...]] = ("lora", "rslora", "dora")
 
 
@@ -82,6 +83,7 @@ class Recipe:
         for name in ("steps", "batch_size"):
             value = getattr(self, name)
             _require(value >= 1, name, value, "at least 1")
+            _require(value < _TOO_MANY, name, value, f"below {_TOO_MANY:,}")
         for name in ("warmup_ratio", "replay_ratio"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "in [0, 1)")
@@ -98,6 +100,7 @@ class Recipe:
                 _require(value is None, name, value, f"left out with the method {self.method!r}")
             return
         _require(rank is not None and rank >= 1, "lora_rank", rank, "at least 1")
+        _require(rank is not None and rank < _TOO_MANY, "lora_rank", rank, f"below {_TOO_MANY:,}")
         _require(
             alpha is not None and math.isfinite(alpha) and alpha > 0,
             "lora_alpha",
@@ -145,13 +148,11 @@ def _read(field: str, annotation: str, value: object) -> Any:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, str):
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
     raise ValueError(f"{name} must be a number, got {value!r}")
 
 

@@ -24,14 +24,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, database: Path | None = None) -> Iterator[tuple[str, Path]]:
-    """Run an MLflow server on a free loopback port; yield its address and its log.
+def mlflow_server(
+    folder: Path, database: Path | None = None, port: int | None = None
+) -> Iterator[tuple[str, Path]]:
+    """Run an MLflow server on a loopback port; yield its address and its log. It ends by SIGKILL.
 
     Args:
         folder: Takes the log, the artifacts and, unless `database` names another, the database.
         database: An existing SQLite store to serve.
+        port: The port; None takes a free one.
     """
-    port, log = free_port(), folder / "server.log"
+    port, log = port or free_port(), folder / "server.log"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1", "--backend-store-uri", f"sqlite:///{database or folder / 'server.db'}"),

@@ -55,7 +55,7 @@ def stored(folder: StudyFolder, made: TrialResult, *, kept: bool = True) -> Tria
     if kept:
         tensors = {"parameter/a.weight": torch.full((2,), float(made.number))}
         pointer = save_checkpoint(home / "step_000040.safetensors", tensors, 40)
-        last = dataclasses.replace(made.last, weights=pointer.path)
+        last = dataclasses.replace(made.last, weights=pointer.path, sha256=pointer.sha256)
         made = dataclasses.replace(made, rungs=(*made.rungs[:-1], last))
     write_trial(folder.root, made)
     return made
@@ -93,7 +93,9 @@ def study_folder(
             tensors = {"parameter/a.weight": torch.full((2,), 0.5)}
             pointer = save_checkpoint(folder.points / "0" / "weights.safetensors", tensors, 40)
             (folder.points / "0" / "manifest.json").write_text(json.dumps(MANIFEST), encoding="utf-8")
-            point = dataclasses.replace(point, rung=dataclasses.replace(measured, weights=pointer.path))
+            point = dataclasses.replace(
+                point, rung=dataclasses.replace(measured, weights=pointer.path, sha256=pointer.sha256)
+            )
         write_point(root, dataclasses.replace(point, unwritten=unwritten))
     write_atomically(folder.study, dump_study(study).encode())
     write_base(folder, made.base)
@@ -115,7 +117,9 @@ def confirmed(folder: StudyFolder, candidate: str, runs: Mapping[int, Mapping[st
         done.append(
             FinalistRun(
                 seed=seed,
-                rung=dataclasses.replace(trial(0, [values]).last, weights=pointer.path),
+                rung=dataclasses.replace(
+                    trial(0, [values]).last, weights=pointer.path, sha256=pointer.sha256
+                ),
                 confirm=scored,
                 confirmed=goal.score(BASE | dict(values)),
                 folder=str(run_folder(candidate, seed)),

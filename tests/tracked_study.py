@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from mlflow.tracking import MlflowClient
 
@@ -62,9 +63,10 @@ class Store:
         return MlflowClient(self.uri)
 
     @contextmanager
-    def study(self, run_id: str | None = None, **changes: Any) -> Iterator[tuple[StudyTracker, str]]:
+    def study(self, study_id: str | None = None, **changes: Any) -> Iterator[tuple[StudyTracker, str]]:
         tracker = StudyTracker(self.uri, self.experiment)
-        run = tracker.start_study(study_config(**changes), tags={}, fingerprints={}, run_id=run_id)
+        study_id = study_id or uuid4().hex
+        run = tracker.start_study(study_config(**changes), tags={}, fingerprints={}, study_id=study_id)
         yield tracker, run
         tracker.close()
 

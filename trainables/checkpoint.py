@@ -5,85 +5,126 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from trainables.files import write_atomically, written_atomically
+from trainables.files import read_object, syncing, write_atomically, written_atomically
 from trainables.manifest import Adapters, TrainableManifest
 from trainables.model import ModelError, model_fingerprint
+from trainables.pointer import Pointer
 from trainables.weights.merging import merge_adapters, shapes_of
 from trainables.weights.peft_files import write_peft_files
-from trainables.weights.safetensors_stream import Checkpoint, write_safetensors
+from trainables.weights.safetensors_stream import Checkpoint, Joined, nothing, write_safetensors
 from trainables.weights.slices import live_tensors
 
 PARAMETER = "parameter/"
 DELTA_FILE = "delta.safetensors"
 MANIFEST_FILE = "manifest.json"
+OPTIMIZER_SUFFIX: Final = ".optimizer.safetensors"
+_CHUNK: Final = 16 << 20  # bytes
 
 
 class CheckpointError(ValueError):
     """A checkpoint or a set of selected weights is missing, damaged or of another model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """Where a rung's tensors lie; Tune's checkpoints hold this instead of the tensors.
-
-    Attributes:
-        path: The safetensors file.
-        sha256: Checksum of the file.
-        step: Optimiser steps done.
-    """
-
-    path: str
-    sha256: str
-    step: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, ready for JSON."""
-        return asdict(self)
+def optimizer_file(path: Path) -> Path:
+    """Return where the rest of a checkpoint lies, whose trained parameters lie at `path`."""
+    return path.with_suffix(OPTIMIZER_SUFFIX)
 
 
-def save_checkpoint(path: Path | None, state: Mapping[str, Tensor], step: int) -> Pointer | None:
+def save_checkpoint(
+    path: Path | None, state: Mapping[str, Tensor], step: int, beat: Callable[[], None] = nothing
+) -> Pointer | None:
     """Write the tensors of a run, one after another, and return the pointer to them.
 
     Args:
-        path: The file; None takes part in gathering sharded tensors, which needs every process, and writes
-            nothing.
+        path: The file of what was trained; the rest goes to a file beside it, if there is any. None takes
+            part in gathering sharded tensors, which needs every process, and writes nothing.
         state: The tensors, whole or sharded; the same names in every process.
         step: Optimiser steps done.
+        beat: Called after each tensor, and each time that a part of a file has come to the disk.
 
     Returns:
         The pointer, or None without a path.
     """
+    trained = {name: tensor for name, tensor in state.items() if name.startswith(PARAMETER)}
+    rest = {name: tensor for name, tensor in state.items() if name not in trained}
     if path is None:
-        write_safetensors(None, state)
+        write_safetensors(None, trained)
+        write_safetensors(None, rest)
         return None
     with written_atomically(path) as stream:
-        sha256 = write_safetensors(stream, state)
-    return Pointer(str(path), sha256, step)
+        sha256 = write_safetensors(stream, trained, syncing(stream, beat))
+    beat()
+    if not rest:
+        return Pointer(str(path), sha256, step)
+    with written_atomically(optimizer_file(path)) as stream:
+        rest_sha256 = write_safetensors(stream, rest, syncing(stream, beat))
+    beat()
+    return Pointer(str(path), sha256, step, str(optimizer_file(path)), rest_sha256)
 
 
-def load_checkpoint(pointer: Pointer) -> Checkpoint:
+def load_checkpoint(pointer: Pointer, beat: Callable[[], None] = nothing) -> Mapping[str, Tensor]:
     """Open the tensors that a pointer names; each is read when it is asked for.
 
+    Args:
+        pointer: The pointer.
+        beat: Called while the files are read.
+
     Raises:
-        CheckpointError: The file is missing, or its checksum differs.
+        CheckpointError: A file is missing, damaged or can't be read, or no run can go on from it.
     """
-    path = Path(pointer.path)
-    if not path.is_file():
+    if pointer.optimizer is None or pointer.optimizer_sha256 is None:
+        raise CheckpointError(f"checkpoint {pointer.path} has no optimiser's state")
+    return Joined(
+        open_checkpoint(Path(pointer.path), pointer.sha256, beat=beat),
+        open_checkpoint(Path(pointer.optimizer), pointer.optimizer_sha256, beat=beat),
+    )
+
+
+def open_checkpoint(
+    path: Path, sha256: str | None, prefix: str = "", beat: Callable[[], None] = nothing
+) -> Checkpoint:
+    """Open a file of tensors, each of which is read when it is asked for.
+
+    Args:
+        path: The file.
+        sha256: Its checksum; None where it is not known, in studies of earlier versions.
+        prefix: See `Checkpoint`.
+        beat: Called while the file is read.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or can't be read.
+    """
+    if not path.exists():
         raise CheckpointError(f"checkpoint {path} is missing")
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != pointer.sha256:
-        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is {found}, not {pointer.sha256}")
-    return Checkpoint(path)
+    if sha256 is not None:
+        _check(path, sha256, beat)
+    try:
+        return Checkpoint(path, prefix)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
+
+
+def _check(path: Path, sha256: str, beat: Callable[[], None]) -> None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                beat()
+    except FileNotFoundError:
+        raise CheckpointError(f"checkpoint {path} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} can't be read: {error}") from None
+    if (found := digest.hexdigest()) != sha256:
+        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is {found}, not {sha256}")
 
 
 def parameter_bytes(state: Mapping[str, Tensor]) -> int:
@@ -97,27 +138,38 @@ def parameter_bytes(state: Mapping[str, Tensor]) -> int:
     )
 
 
-def keep_parameters_only(path: Path) -> None:
-    """Drop the optimiser's tensors from a checkpoint that no run goes on from."""
-    copy_parameters(path, path)
+def copy_parameters(source: Path, target: Path, sha256: str | None = None) -> str:
+    """Write a checkpoint's trained parameters alone to a file; return the checksum of that.
 
+    Args:
+        source: The checkpoint's file of what was trained.
+        target: The file.
+        sha256: Checksum of the source; None where it is not known, in studies of earlier versions.
 
-def copy_parameters(source: Path, target: Path) -> None:
-    """Write a checkpoint's trained parameters alone to a file."""
-    parameters = _parameters(source)
+    Raises:
+        CheckpointError: The source is missing, damaged or can't be read.
+    """
+    parameters = _parameters(source, sha256)
     with written_atomically(target) as stream:
-        write_safetensors(stream, {PARAMETER + name: tensor for name, tensor in parameters.items()})
+        return write_safetensors(stream, {PARAMETER + name: tensor for name, tensor in parameters.items()})
 
 
-def _parameters(path: Path) -> dict[str, Tensor]:
+def _parameters(path: Path, sha256: str | None) -> dict[str, Tensor]:
     """Return a checkpoint's trained parameters by their keys: see `TrainableManifest.tensors`."""
-    checkpoint = Checkpoint(path)
+    checkpoint = open_checkpoint(path, sha256)
     return {
         name.removeprefix(PARAMETER): checkpoint[name] for name in checkpoint if name.startswith(PARAMETER)
     }
 
 
-def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint: str, folder: Path) -> None:
+def export_delta(
+    checkpoint: Path,
+    manifest: Mapping[str, Any],
+    base_fingerprint: str,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+) -> None:
     """Write a trial's trained parameters and what they belong to.
 
     `delta.safetensors` holds the trained elements' new values (not differences, which would round): a
@@ -130,15 +182,19 @@ def export_delta(checkpoint: Path, manifest: Mapping[str, Any], base_fingerprint
         manifest: The trial's `TrainableManifest.to_dict()`.
         base_fingerprint: `model_fingerprint` of the base.
         folder: Where the files go; replaced if it exists.
+        sha256: Checksum of the checkpoint; None where it is not known, in studies of earlier versions.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged or can't be read; the folder is as it was.
     """
-    delta = _parameters(checkpoint)
+    delta = _parameters(checkpoint, sha256)
     if folder.exists():
         shutil.rmtree(folder)
     with written_atomically(folder / DELTA_FILE) as stream:
-        sha256 = write_safetensors(stream, delta)
+        written = write_safetensors(stream, delta)
     description = {
         "base_fingerprint": base_fingerprint,
-        "sha256": sha256,
+        "sha256": written,
         **manifest,
     }
     if manifest["adapters"] is not None and all(tensor["slice"] is None for tensor in manifest["tensors"]):
@@ -191,7 +247,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], TrainableManifest]:
         CheckpointError: A file is missing or damaged.
     """
     try:
-        description = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+        description = read_object(folder / MANIFEST_FILE)
         checksum, manifest = description["sha256"], TrainableManifest.from_dict(description)
         with (folder / DELTA_FILE).open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()

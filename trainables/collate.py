@@ -93,14 +93,19 @@ class Encoder:
         self._image_marks = image_marks(processor)
 
     @classmethod
-    def load(cls, path: str) -> Encoder:
+    def load(cls, path: str, *, trust: bool = False) -> Encoder:
         """Return the encoder of a model.
+
+        Args:
+            path: Hub id, folder or embedded name of the model.
+            trust: Whether code that the model brings may run.
 
         Raises:
             ModelError: The model or its processor can't be loaded.
             ValueError: Its tokenizer has no end-of-sequence token.
         """
-        return cls(load_processor(path), context_length(load_config(path)))
+        config = load_config(path, trust=trust)
+        return cls(load_processor(path, trust=trust), context_length(config))
 
     @property
     def processor(self) -> Any:

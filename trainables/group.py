@@ -8,61 +8,25 @@ for (lock step): a scheduler's stop then costs nothing.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import ray
-import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
+from ray.train.torch import TorchTrainer
 from ray.util.placement_group import PlacementGroup
 
-from trainables.worker import worker_loop
+from trainables.notice import give_notice
+from trainables.pointer import Pointer
+from trainables.train_run import trainer_of
+from trainables.workers.attempts import Attempts, GivenUp
+from trainables.workers.causes import GroupFailed, GroupHopeless
 from trainables.workers.execution import GroupShape
 from trainables.workers.jobs import Job, Report, TrainJob, WorkerSetup
 
-# How long Ray Train waits for its workers' place before it asks anew, perhaps for other nodes. A controller
-# that is killed while it waits leaves its request with Ray for ever: a closed group ends when it asks anew.
-_START_TIMEOUT = 10  # seconds
-
-
-class GroupFailed(RuntimeError):
-    """A worker group can serve no more jobs."""
-
-
-class _Placement(ControllerCallback, WorkerGroupCallback):
-    """Asks the group where its workers shall go, and tells it where they are.
-
-    Left to itself, Ray puts each group on the emptiest node, so that soon no node is free for a large group.
-    This is Ray's developer API, which a trainer takes; nothing public tells or steers where workers go anew.
-    """
-
-    def __init__(self, group: Any) -> None:
-        self._group = group
-
-    def on_controller_start_worker_group(
-        self, *, scaling_config: ScalingConfig, num_workers: int
-    ) -> dict[str, str] | None:
-        """Return a selector of nodes, or None to let Ray choose.
-
-        Raises:
-            GroupFailed: The group was closed before its workers came up.
-        """
-        nodes = ray.get(self._group.starts.remote())
-        if nodes is None:
-            raise GroupFailed("the group was closed")
-        return {"ray.io/node-id": f"in({','.join(nodes)})"} if nodes else None
-
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        """Tell on which nodes the workers are, and in which of Ray's placement groups."""
-        nodes = [worker.metadata.node_id for worker in worker_group.get_workers()]
-        place = worker_group.get_worker_group_state().placement_group_handle.placement_group
-        ray.get(self._group.placed.remote(nodes, place))
+_WATCH: Final = 5.0  # seconds between looks at whether workers go on, at most
 
 
 class WorkerGroup:
@@ -75,7 +39,9 @@ class WorkerGroup:
         setup: What each worker loads.
         shape: Workers and their resources.
         storage_path: Folder of Ray Train's own state, shared by all nodes.
-        max_failures: Restarts after dead workers before a job, or the group's start, fails.
+        max_failures: Restarts after dead workers, without a rung in between, before a job, or the group's
+            start, fails.
+        hang_seconds: Workers that give no sign of progress for so long are ended, and started anew.
         pool: Handle of the `WorkerPool` that says where the workers go and hears where they are; None lets
             Ray choose.
     """
@@ -88,6 +54,7 @@ class WorkerGroup:
         storage_path: str,
         max_failures: int,
         pool: Any = None,
+        hang_seconds: float = 300.0,
     ) -> None:
         self._name = name
         self._pool = pool
@@ -99,38 +66,35 @@ class WorkerGroup:
         self._ended = asyncio.Event()
         self._over = asyncio.Event()
         self._closed = False
-        self._failed: str | None = None
-        self._starts_without_report = 0
+        self._failed: GroupFailed | None = None
+        self._starts_in_vain = 0
         self._sequence = 0
         self._job: Job | None = None
-        self._handed_out = 0  # times that the open job was handed to workers
+        self._attempts: Attempts | None = None  # at the open job, or at the last one
         self._reports: list[Report] = []
         self._asked = 0  # reports asked for, of the open job
-        self._cause = ""  # what the last worker said before it died
+        self._handles: Sequence[Any] = ()  # of Ray Train's workers
+        # Rises with each start of workers. Calls of earlier ones may wait here, and still arrive from a node
+        # that was cut off and came back: a rung would be told twice, or the job given to nobody.
+        self._life = 0
+        self._hang_seconds = hang_seconds
+        self._busy = False  # whether workers are at work; they may also wait to be asked
+        self._sign = 0.0  # when they gave a sign of progress
         self._turn_round: dict[str, float] = {}  # of the open job, as a metric
         self._trains = False  # whether the job that was opened last is a train job
         self._consumed_at: float | None = None  # when a train job's report was last taken
         self._loop = asyncio.get_running_loop()
-        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(_START_TIMEOUT))
-        trainer = TorchTrainer(
-            worker_loop,
-            train_loop_config={"group": ray.get_runtime_context().current_actor, "shape": shape},
-            scaling_config=ScalingConfig(
-                num_workers=shape.workers,
-                use_gpu=shape.gpus > 0,
-                resources_per_worker={"CPU": shape.cpus, **({"GPU": shape.gpus} if shape.gpus else {})},
-            ),
-            torch_config=TorchConfig(backend="nccl" if shape.gpus >= 1 and shape.workers > 1 else "gloo"),
-            # Jobs bound their own restarts, so Ray Train may restart the group without end.
-            run_config=RunConfig(
-                name=name,
-                storage_path=storage_path,
-                failure_config=FailureConfig(max_failures=-1),
-                callbacks=[] if pool is None else [_Placement(ray.get_runtime_context().current_actor)],
-            ),
+        trainer = trainer_of(
+            ray.get_runtime_context().current_actor,
+            name,
+            shape,
+            storage_path,
+            hang_seconds=hang_seconds,
+            beat_seconds=min(hang_seconds / 10, _WATCH),
         )
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name="ray-train-fit")
         self._thread.start()
+        self._watching = asyncio.create_task(self._watch())
 
     def _fit(self, trainer: TorchTrainer) -> None:
         """Run the trainer to its end; whatever ends it reaches those who wait for a report."""
@@ -142,8 +106,24 @@ class WorkerGroup:
         asyncio.run_coroutine_threadsafe(self._end(error), self._loop)
 
     async def _end(self, error: str) -> None:
-        await self.give_up(error)
+        async with self._changed:
+            self._fail(GroupFailed(error))
         self._ended.set()
+
+    async def _watch(self) -> None:
+        """End workers that give no sign of progress, so that Ray Train starts new ones."""
+        while not self._ended.is_set():
+            await asyncio.sleep(min(self._hang_seconds / 4, _WATCH))
+            if self._busy and time.monotonic() - self._sign > self._hang_seconds:
+                self._busy = False
+                if self._attempts is not None:
+                    self._attempts.lost(f"no sign of progress for {self._hang_seconds:g} seconds")
+                # All of them: the others wait for the one that hangs. Ray ends stopped processes, too.
+                for worker in self._handles:
+                    ray.kill(worker)
+
+    def _work(self, busy: bool) -> None:
+        self._busy, self._sign = busy, time.monotonic()
 
     # ---- for those who want work done
 
@@ -160,6 +140,7 @@ class WorkerGroup:
 
         Raises:
             GroupFailed: The group can serve no more jobs, or the job was abandoned.
+            GroupHopeless: No other group could serve them either.
         """
         async with self._changed:
             if sequence != self._sequence:
@@ -173,7 +154,8 @@ class WorkerGroup:
             if sequence != self._sequence:
                 raise GroupFailed("the job was abandoned")
             if len(self._reports) < wanted:
-                raise GroupFailed(self._failed)
+                assert self._failed is not None
+                raise self._failed
             if self._trains:
                 self._consumed_at = time.time()
             return self._reports[wanted - 1]
@@ -186,9 +168,15 @@ class WorkerGroup:
                 self._changed.notify_all()
 
     async def close(self) -> bool:
-        """End the workers after their current step; return False where they may not be able to end."""
+        """End the workers after their current step; return False where they may not be able to end.
+
+        A run that is under way leaves a checkpoint.
+        """
         async with self._changed:
             self._closed = True
+            if self._busy:
+                for worker in self._handles:
+                    worker.execute.remote(give_notice)
             self._open(None)
             self._changed.notify_all()
             return not self._over.is_set()
@@ -204,67 +192,108 @@ class WorkerGroup:
     def _open(self, job: Job | None) -> None:
         self._sequence += 1
         self._job = job
-        self._handed_out = 0
+        if job is not None:
+            self._attempts = Attempts(job, self._workers, self._max_failures)
         self._reports = []
         self._asked = 0
         self._turn_round = {}
-        self._cause = ""
 
     # ---- for Ray Train's controller
 
     async def starts(self) -> tuple[str, ...] | None:
         """Return the nodes to ask Ray for, now that workers are to be started; None if they are not to be."""
+        self._busy = False
         if self._closed:
             self._ended.set()
             return None
+        if self._pool is None:
+            return ()
         nodes: tuple[str, ...] = await self._pool.starts.remote(self._name)
         return nodes
 
-    async def placed(self, nodes: Sequence[str], place: PlacementGroup) -> None:
-        """Note on which nodes the workers are, one name a worker, and what Ray reserved for them."""
-        await self._pool.placed.remote(self._name, nodes, place)
+    async def placed(self, nodes: Sequence[str], place: PlacementGroup, workers: Sequence[Any]) -> None:
+        """Note the workers, on which nodes they are, one name a worker, and what Ray reserved for them."""
+        async with self._changed:
+            self._handles = workers
+            self._life += 1
+            self._changed.notify_all()
+        if self._pool is not None:
+            await self._pool.placed.remote(self._name, nodes, place)
+
+    async def out_of_memory(self, error: str) -> None:
+        """Note that workers were ended because the machine had no more memory."""
+        if self._attempts is not None and self._busy:
+            self._attempts.too_large(error)
 
     # ---- for rank 0 of the workers
 
-    async def worker_setup(self) -> WorkerSetup | None:
-        """Return what to load; None when starting was tried too often without a single report."""
-        async with self._changed:
-            self._starts_without_report += 1
-            if self._starts_without_report > (self._max_failures + 1) * self._workers:
-                self._fail("the workers died before their first report, every time")
-                return None
-            return self._setup
+    async def worker_setup(self) -> tuple[WorkerSetup, int] | None:
+        """Return what to load, and which life of the workers this is.
 
-    async def next_job(self) -> tuple[int, Job] | None:
+        None when workers were started too often that died before they could serve.
+        """
+        async with self._changed:
+            self._starts_in_vain += 1
+            if self._starts_in_vain > (self._max_failures + 1) * self._workers:
+                self._fail(self._hopeless("the workers died before they could serve, every time"))
+                return None
+            return self._setup, self._life
+
+    async def next_job(self, life: int) -> tuple[int, Job] | None:
         """Wait for a job that is open and return it with its sequence number; None when closing.
 
-        Workers ask anew only after they finished a job, or after a restart: then the open job is theirs
-        again, from its last checkpoint, up to `max_failures` times.
+        Workers ask anew after they finished a job; and after a restart, or if they could not go on: then the
+        open job is theirs again, from its last checkpoint, if `Attempts` says so.
+
+        Args:
+            life: Which life of the workers asks.
         """
+        if life != self._life:
+            return None
+        self._work(False)
+        self._starts_in_vain = 0
         if self._pool is not None and not self._ready:
             self._ready = True
             await self._pool.ready.remote(self._name)
         async with self._changed:
-            if self._job is not None and self._handed_out > self._max_failures:
-                self._end_job(f"its workers died {self._handed_out} times{self._cause}")
-            self._changed.notify_all()
-            await self._changed.wait_for(
-                lambda: self._closed or (self._job is not None and self._asked > len(self._reports))
-            )
-            if self._closed or self._job is None:
-                return None
-            self._handed_out += 1
-            job = self._job
-            if isinstance(job, TrainJob) and self._reports:
-                job = replace(job, resume=self._reports[-1].checkpoint)
-            return self._sequence, job
+            while True:
+                self._changed.notify_all()
+                await self._changed.wait_for(
+                    lambda: (
+                        self._closed
+                        or life != self._life
+                        or (self._job is not None and self._asked > len(self._reports))
+                    )
+                )
+                if self._closed or life != self._life or self._job is None or self._attempts is None:
+                    return None
+                saved = [each.checkpoint for each in reversed(self._reports) if each.checkpoint is not None]
+                try:
+                    job = self._attempts.next(saved)
+                except GivenUp as reason:
+                    self._reports.append(Report(step=0, done=True, error=str(reason), lost=reason.lost))
+                    self._job = None
+                    if reason.lost and self._pool is not None:
+                        self._pool.shun.remote(self._name)
+                    continue
+                self._work(True)
+                return self._sequence, job
 
-    async def report(self, sequence: int, report: Report) -> bool:
-        """Take a report; wait until the next one is asked for; return whether to go on."""
+    async def report(self, life: int, sequence: int, report: Report) -> bool:
+        """Take a report; wait until the next one is asked for; return whether to go on.
+
+        Args:
+            life: Which life of the workers reports.
+            sequence: The job's number.
+            report: What they have to say.
+        """
+        if life != self._life:
+            return False
+        self._work(False)
         async with self._changed:
-            if sequence != self._sequence or self._job is None:
+            if sequence != self._sequence or self._job is None or self._attempts is None:
                 return False
-            self._starts_without_report = 0
+            self._attempts.progressed()
             if not self._reports and report.started_at is not None and self._consumed_at is not None:
                 self._turn_round = {"cost/turn_round_seconds": report.started_at - self._consumed_at}
             report = replace(report, metrics={**report.metrics, **self._turn_round})
@@ -275,26 +304,61 @@ class WorkerGroup:
             if report.done:
                 return False
             produced = len(self._reports)
-            await self._changed.wait_for(lambda: sequence != self._sequence or self._asked > produced)
+            await self._changed.wait_for(
+                lambda: life != self._life or sequence != self._sequence or self._asked > produced
+            )
+            if life != self._life:
+                return False
+            self._work(sequence == self._sequence)
             return sequence == self._sequence
 
-    async def explain(self, cause: str) -> None:
-        """Note why a worker is about to die, for the message of a job that is given up."""
-        self._cause = f": {cause}"
+    # ---- for any rank
 
-    async def give_up(self, error: str) -> None:
-        """Mark the group as unable to serve jobs, and tell whoever waits."""
+    async def beat(self) -> None:
+        """Take a sign of progress."""
+        self._sign = time.monotonic()
+
+    async def failed(self, life: int, sequence: int, rank: int, error: str) -> None:
+        """Note that a worker can't go on with the open job, by a fault of the job's own."""
+        if (attempts := self._attempts_of(life, sequence)) is not None:
+            attempts.failed(rank, error)
+
+    async def stopped(self, life: int, sequence: int, pointer: Pointer) -> None:
+        """Note that the workers had to stop between two rungs."""
+        if (attempts := self._attempts_of(life, sequence)) is not None:
+            attempts.stopped(pointer)
+
+    async def lost(self, life: int, sequence: int, cause: str) -> None:
+        """Note why workers are lost, or are about to be."""
+        if (attempts := self._attempts_of(life, sequence)) is not None:
+            attempts.lost(cause)
+
+    async def too_large(self, life: int, sequence: int, error: str) -> None:
+        """Note that a step of the open job took more memory than there is."""
+        if (attempts := self._attempts_of(life, sequence)) is not None:
+            attempts.too_large(error)
+
+    def _attempts_of(self, life: int, sequence: int) -> Attempts | None:
+        """Return the attempts at the job that a worker speaks of; None for an earlier job's, or life's."""
+        return self._attempts if (life, sequence) == (self._life, self._sequence) else None
+
+    async def give_up(self, error: str, *, elsewhere: bool) -> None:
+        """Mark this group as unable to serve jobs, and tell whoever waits.
+
+        Args:
+            error: Why.
+            elsewhere: Whether another group may be able to.
+        """
         async with self._changed:
-            self._fail(error)
+            self._fail(GroupFailed(error) if elsewhere else self._hopeless(error))
 
-    def _fail(self, error: str) -> None:
+    def _hopeless(self, error: str) -> GroupFailed:
+        """Return what to say where no group can serve; what served before had only a bad place this time."""
+        return GroupFailed(error) if self._ready else GroupHopeless(error)
+
+    def _fail(self, error: GroupFailed) -> None:
         # The others may wait for the worker that failed, and Ray Train for them: only being killed ends both.
         self._failed = self._failed or error
         self._closed = True
         self._over.set()
         self._changed.notify_all()
-
-    def _end_job(self, error: str) -> None:
-        self._starts_without_report = 0
-        self._reports.append(Report(step=0, done=True, error=error))
-        self._job = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,19 @@ from trainables.training.parallel import Share
 from trainables.training.passes import Passes
 from trainables.weights.slices import live_tensors
 
+# What the CPU's allocator says, and oneDNN, which then can't build the code of an operation.
+_NO_MEMORY: Final = ("can't allocate memory", "could not create a primitive")
+
+LOSSES: Final = "losses"
+"""In the state of a run that stopped between two rungs: the loss of each step since the one before."""
+
 
 class TrialFailed(RuntimeError):
     """A recipe failed by itself, in the same way on every rank: its trial has no score."""
+
+
+class StepTooLarge(RuntimeError):
+    """An optimiser step took more memory than there is; this says what the allocator did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +48,7 @@ class Progress:
         seconds: Training time since the last rung.
         started_at: Wall-clock time at which the run's first optimiser step began.
         state: Live tensors to go on from, sharded where the model is: see `MasterAdamW.state`.
+        stopped: Whether this is no rung, but where a run had to stop between two.
     """
 
     step: int
@@ -44,6 +56,7 @@ class Progress:
     seconds: float
     started_at: float
     state: Mapping[str, Tensor]
+    stopped: bool = False
 
 
 def learning_rate_at(step: int, recipe: Recipe) -> float:
@@ -79,6 +92,7 @@ def fine_tune(
     micro_batch_size: int | None = None,
     activation_checkpointing: bool = False,
     resume: Mapping[str, Tensor] | None = None,
+    stops: Callable[[], bool] = bool,
 ) -> Iterator[Progress]:
     """Train what a manifest names of a model in place, pausing at each rung.
 
@@ -104,21 +118,20 @@ def fine_tune(
         activation_checkpointing: Whether activations are computed again in the backward pass.
         resume: An earlier `Progress.state` of the same run, whole, from any number of processes; the run
             goes on after that step.
+        stops: Tells whether this process has to stop; then all of them do, after their step.
 
     Yields:
-        The progress at each rung that was not already passed by `resume`.
+        The progress at each rung that was not already passed by `resume`; at last, where it had to stop.
 
     Raises:
         ValueError: The recipe replays samples, and there are none.
         TrialFailed: The loss is not finite.
+        StepTooLarge: A step took more memory than there is.
     """
     share = share or Share()
     order = DataOrder.of(recipe, len(data), len(replay), seed)
     optimizer = _optimizer_of(model, manifest, recipe, base)
-    start = 0
-    if resume is not None:
-        optimizer.load_state(resume)
-        start = int(resume["step"])
+    start, losses = _taken_up(resume, optimizer, next(model.parameters()).device)
     passes = Passes(
         model,
         manifest,
@@ -128,28 +141,32 @@ def fine_tune(
         seed=seed,
         activation_checkpointing=activation_checkpointing,
     )
-    losses: list[Tensor] = []
     started_at, began = time.time(), time.perf_counter()
+
+    def progress(step: int, values: tuple[float, ...], more: Mapping[str, Tensor], stopped: bool) -> Progress:
+        return Progress(
+            step=step,
+            losses=values,
+            seconds=time.perf_counter() - began,
+            started_at=started_at,
+            state={"step": torch.tensor(step), **more, **optimizer.state()},
+            stopped=stopped,
+        )
+
     steps = range(start, min(recipe.steps, rungs[-1]))
     with closing(batches_of(Chain((data, replay)), map(order.batch, steps))) as batches:
         for step, samples in zip(steps, batches, strict=True):
             tokens = sum(sample.taught_length for sample in samples)
-            losses.append(
-                passes.accumulate(
-                    step, list(micro_batches(samples, share, micro_batch_size, pad_token_id)), tokens
-                )
-            )
-            optimizer.step(learning_rate_at(step, recipe))
+            with _memory_errors_told():
+                batch = list(micro_batches(samples, share, micro_batch_size, pad_token_id))
+                loss, stopped = passes.accumulate(step, batch, tokens, stops=stops())
+                losses.append(loss)
+                optimizer.step(learning_rate_at(step, recipe))
+            if stopped and step + 1 not in rungs:
+                yield progress(step + 1, (), {LOSSES: torch.stack(losses)}, stopped=True)
+                return
             if step + 1 in rungs:
-                values = _finite(losses, step + 1)
-                seconds = time.perf_counter() - began
-                yield Progress(
-                    step=step + 1,
-                    losses=values,
-                    seconds=seconds,
-                    started_at=started_at,
-                    state={"step": torch.tensor(step + 1), **optimizer.state()},
-                )
+                yield progress(step + 1, _finite(losses, step + 1), {}, stopped=False)
                 losses.clear()
                 began = time.perf_counter()
 
@@ -171,6 +188,30 @@ def _optimizer_of(
         base=base,
         l2sp_weight=recipe.l2sp_weight,
     )
+
+
+def _taken_up(
+    resume: Mapping[str, Tensor] | None, optimizer: MasterAdamW, device: torch.device
+) -> tuple[int, list[Tensor]]:
+    """Set what is trained to where a run stood; return its step, and the losses since the rung before."""
+    if resume is None:
+        return 0, []
+    optimizer.load_state(resume)
+    losses = list(resume[LOSSES].to(device).unbind()) if LOSSES in resume else []
+    return int(resume["step"]), losses
+
+
+@contextmanager
+def _memory_errors_told() -> Iterator[None]:
+    """Raise StepTooLarge where memory is wanting; the CPU's allocator raises a plain RuntimeError."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        own = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if own or any(words in said for words in _NO_MEMORY):
+            raise StepTooLarge(f"{type(error).__name__}: {said}") from None
+        raise
 
 
 def _finite(losses: Sequence[Tensor], step: int) -> tuple[float, ...]:

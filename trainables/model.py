@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils.logging import is_progress_bar_enabled
@@ -23,8 +22,9 @@ from trainables.manifest import OWN_ROLES
 
 EMBEDDED = {"tiny-llava": tiny.MODEL_DIR}
 
-# What `from_pretrained` may read: configuration, tokenizer and weights.
-_MODEL_FILES = {".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+# What `from_pretrained` may read: configuration, tokenizer and weights, and code of the model's own.
+_MODEL_FILES = {".py", ".json", ".jinja", ".model", ".txt", ".safetensors", ".bin", ".pt", ".pth", ".gguf"}
 _LAYER = re.compile(r"\.\d+\.")
 # Any of them makes a tokenizer.
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "*.model", "tekken*")
@@ -39,21 +39,35 @@ def model_source(path: str) -> str:
     return str(EMBEDDED.get(path, path))
 
 
-def load_config(path: str) -> Any:
+def load_config(path: str, *, trust: bool = False) -> Any:
     """Load a model's configuration.
 
+    Args:
+        path: Hub id, folder or embedded name.
+        trust: Whether code that the model brings may run; `model.trust_remote_code` of a study file.
+
     Raises:
-        ModelError: There is no such model, or its configuration is not readable.
+        ModelError: There is no such model, its configuration is not readable, or it needs code of its own
+            that may not run.
     """
     try:
-        return transformers.AutoConfig.from_pretrained(model_source(path))
-    except (OSError, ValueError, KeyError) as error:
+        # Never None: transformers would ask on the terminal.
+        return transformers.AutoConfig.from_pretrained(model_source(path), trust_remote_code=trust)
+    # A configuration may say anything, and its class raises anything of it.
+    except Exception as error:
+        if _asks_for_trust(error):
+            raise _untrusted(path) from None
         where = "" if Path(model_source(path)).is_dir() else "it is not a local folder, and on the hub: "
         raise ModelError(f"model {path!r} can't be loaded: {where}{_first_line(error)}") from None
 
 
 def load_model(
-    path: str, *, dtype: torch.dtype, device: torch.device | str = "cpu", roles: RoleMap | None = None
+    path: str,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    roles: RoleMap | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """Load a base model in evaluation mode, every parameter frozen.
 
@@ -64,16 +78,17 @@ def load_model(
         dtype: Type of the weights.
         device: Where they go.
         roles: The user's role map, which manifests of the model then follow.
+        trust: Whether code that the model brings may run.
 
     Raises:
-        ModelError: There is no such model, or its weights are missing, damaged or of other shapes.
+        ModelError: There is no such model, or its weights are missing, damaged, of other shapes, or pickled.
     """
-    model = _from_pretrained(path, dtype=dtype, low_cpu_mem_usage=True)
+    model = _from_pretrained(path, trust=trust, dtype=dtype, low_cpu_mem_usage=True)
     setattr(model, OWN_ROLES, roles)
     return model.to(device).eval().requires_grad_(False)
 
 
-def check_weights(path: str) -> None:
+def check_weights(path: str, *, trust: bool = False) -> None:
     """Check that a local model's weights are those that its configuration asks for, without reading them.
 
     A hub model's are checked once a worker has loaded them.
@@ -82,26 +97,30 @@ def check_weights(path: str) -> None:
         ModelError: As for `load_model`.
     """
     if Path(model_source(path)).is_dir():
-        _from_pretrained(path, device_map="meta")
+        _from_pretrained(path, trust=trust, device_map="meta")
 
 
-def load_skeleton(path: str, *, dtype: torch.dtype, roles: RoleMap | None = None) -> nn.Module:
+def load_skeleton(
+    path: str, *, dtype: torch.dtype, roles: RoleMap | None = None, trust: bool = False
+) -> nn.Module:
     """Build a model from its configuration alone: names and shapes on the meta device; see `load_model`.
 
     Raises:
         ModelError: There is no such model, or its architecture generates no text.
     """
-    config = load_config(path)
+    config = load_config(path, trust=trust)
     try:
         with torch.device("meta"):
-            model: nn.Module = _auto_class(config).from_config(config, dtype=dtype)
-    except ValueError as error:
+            model: nn.Module = _auto_class(config).from_config(config, dtype=dtype, trust_remote_code=trust)
+    except Exception as error:
+        if _asks_for_trust(error):
+            raise _untrusted(path) from None
         raise ModelError(f"model {path!r} can't be built: {_first_line(error)}") from None
     setattr(model, OWN_ROLES, roles)
     return model
 
 
-def load_processor(path: str) -> Any:
+def load_processor(path: str, *, trust: bool = False) -> Any:
     """Load a model's processor; for a text model this is its tokenizer.
 
     Raises:
@@ -112,11 +131,17 @@ def load_processor(path: str) -> Any:
         # Of a configuration alone transformers makes a tokenizer without any word.
         if folder.is_dir() and not any(file for name in _TOKENIZER_FILES for file in folder.glob(name)):
             raise ValueError("there is no tokenizer")
-        kind = PROCESSOR_MAPPING.get(type(load_config(path)), transformers.AutoProcessor)
+        config = load_config(path, trust=trust)
+        kind = PROCESSOR_MAPPING.get(type(config), transformers.AutoProcessor)
         if kind is not transformers.AutoProcessor:
             kind = images_only(kind)
-        return kind.from_pretrained(model_source(path))
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        return kind.from_pretrained(model_source(path), trust_remote_code=trust)
+    except ModelError:
+        raise
+    # What a damaged tokenizer's file raises is no more than an Exception.
+    except Exception as error:
+        if _asks_for_trust(error) or (not trust and _brings_code(path)):
+            raise _untrusted(path) from None
         raise ModelError(f"processor of model {path!r} can't be loaded: {_first_line(error)}") from None
 
 
@@ -143,7 +168,7 @@ def model_fingerprint(path: str) -> str:
     folder = Path(model_source(path))
     digest = hashlib.sha256()
     if not folder.is_dir():
-        commit = getattr(load_config(path), "_commit_hash", None)
+        commit = _described(path).get("_commit_hash")
         return hashlib.sha256(f"{path}@{commit}".encode()).hexdigest()
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.suffix in _MODEL_FILES:
@@ -153,15 +178,55 @@ def model_fingerprint(path: str) -> str:
     return digest.hexdigest()
 
 
-def _from_pretrained(path: str, **options: Any) -> nn.Module:
-    config = load_config(path)
+def _described(path: str) -> dict[str, Any]:
+    """Return what a model's configuration says, without making anything of it."""
+    try:
+        described: dict[str, Any] = transformers.PretrainedConfig.get_config_dict(model_source(path))[0]
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
+    return described
+
+
+def _asks_for_trust(error: Exception) -> bool:
+    return "trust_remote_code" in str(error)
+
+
+def _brings_code(path: str) -> bool:
+    """Tell whether a local model's processor names code, which transformers may pass over in silence."""
+    files = Path(model_source(path)).glob("*_config.json")
+    return any(b'"auto_map"' in file.read_bytes() for file in files if file.is_file())
+
+
+def _untrusted(path: str) -> ModelError:
+    return ModelError(
+        f"model {path!r} brings code of its own, which is run only with model.trust_remote_code: true; "
+        "read it first, since it can do whatever you can"
+    )
+
+
+def _from_pretrained(path: str, *, trust: bool, **options: Any) -> nn.Module:
+    config = load_config(path, trust=trust)
     try:
         with _quiet():
             # What does not fit is named below; transformers would draw missing weights by chance.
             model, found = _auto_class(config).from_pretrained(
-                model_source(path), output_loading_info=True, ignore_mismatched_sizes=True, **options
+                model_source(path),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                # Other files are pickled: loading them runs what they say.
+                use_safetensors=True,
+                trust_remote_code=trust,
+                **options,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
+        if _asks_for_trust(error):
+            raise _untrusted(path) from None
+        folder = Path(model_source(path))
+        if pickled := sorted(file.name for end in _PICKLED for file in folder.glob(f"*{end}")):
+            raise ModelError(
+                f"model {path!r} can't be loaded: its weights are pickled ({pickled[0]}), and loading "
+                "these could run anything: convert them to safetensors, or name a revision that has them"
+            ) from None
         raise ModelError(f"model {path!r} can't be loaded: {_first_line(error)}") from None
     missing = sorted(found["missing_keys"])
     there = {_LAYER.sub(".", name) for name, _ in model.named_parameters()}
@@ -200,6 +265,8 @@ def _quiet() -> Iterator[None]:
 
 def _auto_class(config: Any) -> Any:
     multimodal = transformers.AutoModelForImageTextToText
+    if multimodal.__name__ in (getattr(config, "auto_map", None) or {}):
+        return multimodal
     return multimodal if type(config) in multimodal._model_mapping else transformers.AutoModelForCausalLM
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from trainables.files import write_atomically
 from trainables.group import WorkerGroup
+from trainables.orphans import remove_orphans
 from trainables.workers.execution import GroupShape
 from trainables.workers.groups import Action, Close, Grant, PoolStatus, Start
 from trainables.workers.jobs import WorkerSetup
@@ -24,7 +27,8 @@ from trainables.workers.packing import Packer
 ON_HEAD = {"node:__internal_head__": 0.0001}
 _TICK = 1.0  # seconds between decisions when nothing else happens
 _LOOK = 5.0  # seconds between looks at the cluster's nodes
-_CLOSING = 30.0  # seconds for workers to end by themselves
+_CLOSING = 120.0  # seconds for workers to end by themselves, which may first write a checkpoint
+_SWEEPS = 12  # looks after a death, in each of which orphans are freed
 _FAILING = 3.0  # the same in a group that failed: some may wait for one that is gone
 
 
@@ -35,31 +39,39 @@ class Lease:
     Attributes:
         name: The group's name.
         group: Handle of its `WorkerGroup` actor.
+        max_failures: Groups that may be leased in this one's place, one after another, if it dies.
     """
 
     name: str
     group: Any
+    max_failures: int = 0
 
 
 class WorkerPool:
     """The actor; make it with `ray.remote(num_cpus=0, resources=ON_HEAD)(WorkerPool)`.
 
+    It may be restarted, with its calls repeated (`max_restarts`, `max_task_retries`): its groups die with it,
+    whoever holds one leases another, and the new pool frees what Ray still reserves for the dead.
+
     It carries out what a `Packer` decides. Everything happens in one event loop and nothing waits between an
     event and the decisions that follow from it, so that no lock is needed.
 
     Args:
-        setup: What each worker loads.
+        setup: What each worker loads, or the file that `write_setup` made: Ray does not vouch for the restart
+            of an actor whose own arguments lie in its object store, as large ones do.
         nodes: CPU and GPU of each node that groups may take, those included that an autoscaler may start.
         storage_path: Folder of Ray Train's own state, shared by all nodes.
         max_failures: Restarts after dead workers before a job fails.
         grows: Whether an autoscaler starts nodes that groups wait for.
         max_idle: Idle groups kept alive; None keeps as many as there is room for.
         idle_seconds: How long a group stays idle before it is ended, for the sake of other studies.
+        hang_seconds: Workers that give no sign of progress for so long are started anew.
+        min_workers: The fewest workers of a group whose nodes were lost: see `Elastic`.
     """
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        setup: WorkerSetup | Path,
         nodes: Sequence[Resources],
         storage_path: str,
         max_failures: int,
@@ -67,16 +79,22 @@ class WorkerPool:
         grows: bool = False,
         max_idle: int | None = None,
         idle_seconds: float = 300.0,
+        hang_seconds: float = 300.0,
+        min_workers: int | None = None,
     ) -> None:
-        self._setup = setup
+        loaded = ray.cloudpickle.loads(setup.read_bytes()) if isinstance(setup, Path) else setup
+        self._setup = ray.put(loaded)  # once, for all groups
         self._storage_path = storage_path
         self._max_failures = max_failures
+        self._hang_seconds = hang_seconds
+        self._sweeps = _SWEEPS if ray.get_runtime_context().was_current_actor_reconstructed else 0
         self._nodes = Nodes(nodes, _alive(), grows=grows)
         self._packer = Packer(
             self._nodes.present.nodes,
             expected=self._nodes.present.expected,
             max_idle=max_idle,
             idle_seconds=idle_seconds,
+            min_workers=min_workers,
             prefix=f"group-{uuid.uuid4().hex[:8]}",
         )
         self._groups: dict[str, Any] = {}  # handles, until they are gone
@@ -93,11 +111,13 @@ class WorkerPool:
 
         Args:
             shape: What the group must be.
-            holder: Who leases it, for `reclaim`.
+            holder: Who leases it, for `reclaim`. One who asks again has lost what it held or waited for.
 
         Raises:
             ValueError: The cluster can't ever hold the shape.
         """
+        if holder:
+            await self.reclaim(holder)
         request = uuid.uuid4().hex
         self._packer.ask(request, shape)
         granted: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
@@ -134,6 +154,10 @@ class WorkerPool:
         """Return how many groups and requests there are, by shape."""
         return self._packer.status()
 
+    async def short(self) -> str | None:
+        """Say what has waited long for nodes that are not there, in a line; None where nothing has."""
+        return self._packer.short(_now())
+
     async def close(self) -> None:
         """End all groups and wait for Ray Train to have ended their workers."""
         for task in self._tasks:
@@ -145,6 +169,8 @@ class WorkerPool:
         for name in self._groups:
             self._end(name)
         await asyncio.gather(*self._ending.values())
+        if self._sweeps:
+            await asyncio.to_thread(remove_orphans)
 
     # ---- for the groups
 
@@ -154,7 +180,8 @@ class WorkerPool:
 
     async def placed(self, name: str, nodes: Sequence[str], place: PlacementGroup) -> None:
         """Note that a group's workers are up, where, and what Ray reserved for them."""
-        self._places[name] = place
+        if name in self._groups:
+            self._places[name] = place
         self._packer.placed(name, nodes)
         self._act()
 
@@ -162,6 +189,10 @@ class WorkerPool:
         """Note that a group can serve."""
         self._packer.ready(name, _now())
         self._act()
+
+    async def shun(self, name: str) -> None:
+        """Note that a group's workers could not go on where they are."""
+        self._act(self._packer.shun(name, _now()))
 
     # ---- what follows
 
@@ -175,7 +206,7 @@ class WorkerPool:
             elif isinstance(action, Grant):
                 holder, granted = self._waiting.pop(action.request)
                 self._holders[action.group] = holder
-                granted.set_result(Lease(action.group, self._groups[action.group]))
+                granted.set_result(Lease(action.group, self._groups[action.group], self._max_failures))
 
     def _start(self, start: Start) -> None:
         group = (
@@ -188,6 +219,7 @@ class WorkerPool:
                 self._storage_path,
                 self._max_failures,
                 ray.get_runtime_context().current_actor,
+                self._hang_seconds,
             )
         )
         self._groups[start.group] = group
@@ -205,8 +237,13 @@ class WorkerPool:
 
     async def _follow(self, name: str, group: Any) -> None:
         """Wait until a group can serve no more; unasked, it broke."""
-        with contextlib.suppress(ray.exceptions.RayActorError):
+        try:
             await group.wait_over.remote()
+        except ray.exceptions.RayActorError:
+            pass  # it was killed where it ran, which is not where its workers do
+        else:
+            if name not in self._ending:
+                self._act(self._packer.shun(name, _now()))
         if name not in self._ending:
             self._act(self._packer.broke(name))
 
@@ -217,7 +254,7 @@ class WorkerPool:
             serving = await group.close.remote()
             await asyncio.wait_for(group.wait_closed.remote(), timeout=_CLOSING if serving else _FAILING)
         except (ray.exceptions.RayActorError, TimeoutError):
-            pass
+            self._sweeps = _SWEEPS
         finally:
             # Whatever went wrong, nobody must wait for what the group held.
             try:
@@ -237,17 +274,35 @@ class WorkerPool:
             self._act()
 
     async def _look(self) -> None:
-        """Follow the nodes that come and go."""
+        """Follow the nodes that come and go, and free what the dead have left."""
         while True:
             await asyncio.sleep(_LOOK)
+            if self._sweeps:
+                self._sweeps -= 1
+                await asyncio.to_thread(remove_orphans)
             alive = await asyncio.to_thread(_alive)
             before, present = self._nodes.present, self._nodes.update(alive)
             if present != before:
                 self._act(self._packer.set_nodes(present.nodes, _now(), expected=present.expected))
 
 
+def write_setup(setup: WorkerSetup, folder: Path) -> Path:
+    """Write what a pool's workers load to a file, for the pool alone; return its path.
+
+    Args:
+        setup: What they load.
+        folder: Folder of Ray Train's own state.
+    """
+    path = folder / "setup.pickle"
+    write_atomically(path, ray.cloudpickle.dumps(setup))
+    return path
+
+
 def _alive() -> dict[str, Resources]:
-    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    """Return the nodes that workers can be started on; Ray starts none on one that it drains."""
+    alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    draining = state.get_draining_nodes()
+    return {name: resources for name, resources in alive.items() if name not in draining}
 
 
 def _now() -> float:

@@ -13,19 +13,25 @@ import ray
 from ray import tune
 
 from spaces.recipe import Recipe
-from trainables.checkpoint import MANIFEST_FILE, Pointer
+from trainables.checkpoint import MANIFEST_FILE
 from trainables.files import write_atomically
+from trainables.pointer import CHECKPOINTS, Pointer
 from trainables.pool import Lease
 from trainables.scoring.evaluation import Evaluation, evaluations_json, rung_file
-from trainables.workers.causes import cause_of
+from trainables.weights.rung_files import taken_up
+from trainables.workers.causes import GroupHopeless, cause_of
 from trainables.workers.execution import Execution
 from trainables.workers.jobs import Report, TrainJob
 
-POINTER_FILE = "pointer.json"
+POINTER_FILE = "pointers.json"
 
 
 class TrialError(RuntimeError):
-    """The trial's job failed; Tune records the trial as failed."""
+    """The trial failed by itself, and would again: it is recorded as failed and not tried once more."""
+
+
+class GroupLost(RuntimeError):
+    """What the trial ran on died, and could not be replaced: the trial may be handed out again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,11 @@ class TrialContext:
 
 
 class RecipeTrainable(tune.Trainable):
-    """One step is one rung. The actor is reused; all state of a trial goes with `_finish`."""
+    """One step is one rung. The actor is reused; all state of a trial goes with `_finish`.
+
+    Tune's configuration holds, beside the recipe's own fields, the trial's `trial_id` in the study and under
+    `checkpoints` what an earlier life of it left, newest first: see `Pointer.to_dict`.
+    """
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:
         """Remember what to train; the job is submitted with the first `step`, after any checkpoint."""
@@ -71,38 +81,35 @@ class RecipeTrainable(tune.Trainable):
         """Let the job go on to its next rung.
 
         Raises:
-            TrialError: The job failed.
+            TrialError: The trial failed by itself.
+            GroupLost: What it ran on died.
         """
-        try:
-            if self._lease is None:
-                self._submit()
-            assert self._lease is not None
-            report: Report = ray.get(self._lease.group.next_report.remote(self._sequence))
-        except ray.exceptions.RayError as error:
+        report = self._next_report()
+        if report.lost:
             self._finish(usable=False)
-            raise TrialError(f"the worker group failed: {cause_of(error)}") from None
-        if report.error is not None:
-            self._finish()
-            raise TrialError(report.error)
-        self._pointer = report.checkpoint
+            raise GroupLost(str(report.error))
         try:
+            if report.error is not None:
+                raise ValueError(report.error)
             result = self._result(report)
         except ValueError as error:
             self._finish()
             raise TrialError(str(error)) from None
+        if report.checkpoint is not None:
+            self._pointers = (report.checkpoint, *self._pointers)[:CHECKPOINTS]
         if report.done:
             self._finish()
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the pointer to the rung's tensors."""
-        pointer = None if self._pointer is None else self._pointer.to_dict()
-        write_atomically(Path(checkpoint_dir) / POINTER_FILE, json.dumps(pointer).encode())
+        """Write the pointers to the last rungs' tensors."""
+        pointers = [pointer.to_dict() for pointer in self._pointers]
+        write_atomically(Path(checkpoint_dir) / POINTER_FILE, json.dumps(pointers).encode())
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Read the pointer; the job that is submitted next goes on from there."""
-        pointer = json.loads((Path(checkpoint_dir) / POINTER_FILE).read_text(encoding="utf-8"))
-        self._pointer = None if pointer is None else Pointer(**pointer)
+        """Read the pointers; the job that is submitted next goes on from there."""
+        pointers = json.loads((Path(checkpoint_dir) / POINTER_FILE).read_text(encoding="utf-8"))
+        self._pointers = tuple(map(Pointer.from_dict, pointers))
 
     def cleanup(self) -> None:
         """Give the group back when Tune ends the actor."""
@@ -112,23 +119,52 @@ class RecipeTrainable(tune.Trainable):
         self._recipe = self._context.recipe(config)
         self._lease: Lease | None = None
         self._sequence = -1
-        self._pointer: Pointer | None = None
+        # Tune's own id is another one each time that a trial is handed out.
+        self._id: str = config.get("trial_id", self.trial_id)
+        self._folder = Path(self._context.folder) / self._id
+        self._pointers = tuple(map(Pointer.from_dict, config.get("checkpoints", [])))
+
+    def _next_report(self) -> Report:
+        """Wait for the job's next report; a group that dies meanwhile is replaced."""
+        lost = 0
+        while True:
+            bound = 0
+            try:
+                if self._lease is None:
+                    self._submit()
+                assert self._lease is not None
+                bound = self._lease.max_failures
+                report: Report = ray.get(self._lease.group.next_report.remote(self._sequence))
+                return report
+            except (GroupHopeless, ValueError) as error:
+                self._finish(usable=False)
+                raise TrialError(f"the worker group failed: {cause_of(error)}") from None
+            except ray.exceptions.RayError as error:
+                self._finish(usable=False)
+                lost += 1
+                if lost > bound:
+                    raise GroupLost(f"the worker group failed: {cause_of(error)}") from None
 
     def _submit(self) -> None:
         execution = self._context.executions[self._recipe.variant]
-        self._lease = ray.get(self._context.pool.lease.remote(execution.shape, self.trial_id))
+        self._lease = ray.get(self._context.pool.lease.remote(execution.shape, self._id))
         job = TrainJob(
-            trial_id=self.trial_id,
+            trial_id=self._id,
             recipe=self._recipe,
             seed=self._context.seed,
             rungs=self._context.rungs,
-            folder=str(Path(self._context.folder) / self.trial_id),
-            micro_batch_size=execution.micro_batch_size,
+            folder=str(self._folder),
+            micro_batch_size=self._micro_batch_size(execution),
             activation_checkpointing=execution.activation_checkpointing,
             keep_rungs=self._context.keep_rungs,
-            resume=self._pointer,
+            resume=self._pointers,
         )
-        self._sequence = ray.get(self._lease.group.submit.remote(job))
+        self._sequence = ray.get(self._lease.group.submit.remote(taken_up(job)))
+
+    def _micro_batch_size(self, execution: Execution) -> int | None:
+        """Return what the trial had come down to, if it has begun."""
+        known = [pointer.micro_batch_size for pointer in self._pointers[:1]]
+        return next((size for size in known if size is not None), execution.micro_batch_size)
 
     def _finish(self, *, usable: bool = True) -> None:
         """Abandon what is open and give the group back."""
@@ -144,10 +180,9 @@ class RecipeTrainable(tune.Trainable):
         broken = [name for name, value in metrics.items() if not math.isfinite(value)]
         if broken:
             raise ValueError(f"metric {broken[0]} is {metrics[broken[0]]} at step {report.step}")
-        folder = Path(self._context.folder) / self.trial_id
-        write_atomically(folder / rung_file(report.step), evaluations_json(report.evaluations))
+        write_atomically(self._folder / rung_file(report.step), evaluations_json(report.evaluations))
         if report.manifest is not None:
-            write_atomically(folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
+            write_atomically(self._folder / MANIFEST_FILE, json.dumps(dict(report.manifest)).encode())
         return {
             "score": metrics["score"],
             "held_out_forgetting": metrics["held_out_forgetting"],
@@ -156,5 +191,6 @@ class RecipeTrainable(tune.Trainable):
             "done": report.done,
             "metrics": metrics,
             "weights": None if report.checkpoint is None else report.checkpoint.path,
+            "checkpoint": None if report.checkpoint is None else report.checkpoint.to_dict(),
             "nodes": list(report.nodes),
         }

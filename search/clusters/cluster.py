@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -61,9 +62,13 @@ def connected() -> Iterator[Mapping[str, float]]:
                 f"Ray did not start: {_one_line(error)}. Where the machine is very busy, try again: Ray's "
                 "processes must be up within 30 s"
             ) from error
+    # A node that is about to be taken away says so with SIGTERM, upon which Ray would exit at once. An
+    # interrupt leaves what can be gone on with.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield ray.cluster_resources()
     finally:
+        signal.signal(signal.SIGTERM, before)
         ray.shutdown()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ray
 from ray.tune import TuneError
@@ -17,10 +19,13 @@ from search.clusters.devices import Node
 from search.data.encoding import encode_once, for_workers
 from search.findings.data_findings import data_lines
 from search.phases.steps import step
-from search.phases.study_failed import StudyFailed
+from search.phases.study_failed import Interrupted, StudyFailed
 from search.planning.placement import Placement
 from search.planning.preparation import Prepared, place_study, with_evaluation_that_fits
-from trainables.pool import ON_HEAD, WorkerPool
+from trainables.pool import ON_HEAD, WorkerPool, write_setup
+
+_LOOK: Final = 30.0  # seconds between looks at whether nodes are waited for
+_CLOSING: Final = 180.0  # seconds; a pool that closes bounds what it waits for itself
 
 
 @contextmanager
@@ -77,15 +82,42 @@ def open_pool(prepared: Prepared, placement: Placement, storage: Path, *, grows:
         Handle of the `WorkerPool` actor.
     """
     resources = prepared.config.resources
-    pool = ray.remote(num_cpus=0, max_concurrency=1000, resources=ON_HEAD)(WorkerPool).remote(
-        for_workers(prepared.setup),
+    actor = ray.remote(
+        num_cpus=0, max_concurrency=1000, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1
+    )(WorkerPool)
+    pool = actor.remote(
+        write_setup(for_workers(prepared.setup), storage),
         placement.nodes,
         str(storage),
         resources.max_failures,
         grows=grows,
         max_idle=resources.max_idle_groups,
+        hang_seconds=resources.hang_seconds,
+        min_workers=resources.min_workers,
     )
+    ended = threading.Event()
+    threading.Thread(target=_tell_waits, args=(pool, ended), daemon=True, name="waits").start()
     try:
         yield pool
+    except (KeyboardInterrupt, Interrupted):
+        print("interrupted: what is being trained is saved; once more ends at once", file=sys.stderr)
+        raise
     finally:
-        ray.get(pool.close.remote())
+        ended.set()
+        try:
+            with suppress(ray.exceptions.GetTimeoutError):
+                ray.get(pool.close.remote(), timeout=_CLOSING)
+        finally:
+            ray.kill(pool)
+
+
+def _tell_waits(pool: Any, ended: threading.Event) -> None:
+    """Say it, once, when work waits long for nodes that are not there."""
+    told = False
+    while not ended.wait(_LOOK):
+        with suppress(ray.exceptions.RayError):
+            line = ray.get(pool.short.remote(), timeout=_LOOK)
+            if line is not None and not told:
+                # A live display takes what is printed here and shows it above itself.
+                print(line, file=sys.stderr)
+            told = line is not None

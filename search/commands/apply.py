@@ -5,9 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.commands.arguments import DONE, FAILED, Commands, add_study
 from search.settings.user_input import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.config import StudyConfig
+    from search.reuse.applying import Applied
 
 
 def add(commands: Commands) -> None:
@@ -64,7 +71,7 @@ def _apply(arguments: argparse.Namespace) -> int:
         check_cluster_for(config, address)
         prepared = prepare(config, recipes)
         check_resources(prepared, address)
-        prepare_store(config.tracking.uri)
+        prepare_store(config.tracking.uri, config.tracking.experiment)
     from search.phases.study_failed import StudyFailed
     from search.reuse.applying import apply_recipe
 
@@ -74,6 +81,14 @@ def _apply(arguments: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
+    _show(done, config, console)
+    for warning in done.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return DONE
+
+
+def _show(done: Applied, config: StudyConfig, console: Console) -> None:
+    """Print what came of it, and where it lies."""
     from search.reuse.comparison_tables import comparison_tables
 
     console.print()
@@ -84,6 +99,3 @@ def _apply(arguments: argparse.Namespace) -> int:
         console.print(f"note: {done.caveat}")
     console.print(f"recipe   {config.folder / done.folder.recipe.name}")
     console.print(f"weights  {config.folder / done.folder.selected.name}/")
-    for warning in done.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return DONE

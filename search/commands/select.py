@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from search.commands.arguments import DONE, Commands, add_folder
+from search.settings.user_input import InputError
 
 
 def add(commands: Commands) -> None:
@@ -42,14 +44,26 @@ def _select(arguments: argparse.Namespace) -> int:
     from search.decision.reselection import reselect
     from search.findings.verdict_panel import verdict_panel
 
+    strict = None if arguments.strict is None else str(arguments.strict).lower()
     options = {
-        "objective.max_forgetting": arguments.max_forgetting,
-        "objective.forgetting_weight": arguments.forgetting_weight,
-        "selection.maximise": arguments.maximise,
-        "selection.strict": None if arguments.strict is None else str(arguments.strict).lower(),
+        "--max-forgetting": ("objective.max_forgetting", arguments.max_forgetting),
+        "--forgetting-weight": ("objective.forgetting_weight", arguments.forgetting_weight),
+        "--maximise": ("selection.maximise", arguments.maximise),
+        "--strict" if arguments.strict else "--no-strict": ("selection.strict", strict),
     }
-    overrides = [f"{key}={value}" for key, value in options.items() if value is not None]
+    given = {f"{key}={value}": flag for flag, (key, value) in options.items() if value is not None}
     root: Path = arguments.folder
-    done = reselect(root, [*arguments.overrides, *overrides], arguments.choice)
+    try:
+        done = reselect(root, [*arguments.overrides, *given], arguments.choice)
+    except InputError as error:
+        raise InputError(_with_flags(str(error), given)) from None
     Console(highlight=False).print(verdict_panel(done, anew=True))
     return DONE
+
+
+def _with_flags(message: str, given: Mapping[str, str]) -> str:
+    """Return a message that names options as they were written, not as the settings that they stand for."""
+    for override, flag in given.items():
+        message = message.replace(f"override {override!r}: {override.partition('=')[0]}: ", f"{flag}: ")
+        message = message.replace(f"override {override!r}", flag)
+    return message

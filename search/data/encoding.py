@@ -145,7 +145,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _planned(prepared: Prepared, samples: Sequence[Sample], folder: Path) -> _Work:
     """Estimate from a few samples what encoding a split takes; one that can't be encoded tells nothing."""
-    encoder = Encoder.load(prepared.setup.model)
+    encoder = Encoder.load(prepared.setup.model, trust=prepared.setup.trust_remote_code)
     probed, size, began = 0, 0, time.perf_counter()
     for sample in samples[:: math.ceil(len(samples) / _PROBED)]:
         try:
@@ -201,6 +201,7 @@ def _encode_here(setup: WorkerSetup, work: Sequence[_Work], advance: Callable[[i
             getattr(torch, setup.dtype),
             streamed=each.streamed,
             follow=lambda: advance(1),
+            trust=setup.trust_remote_code,
         )
         SetIndex((part,), tuple(bad), each.streamed).write(each.folder)
 
@@ -226,7 +227,12 @@ def _encode_by_tasks(setup: WorkerSetup, work: Sequence[_Work], advance: Callabl
             samples = each.samples[rows.start : rows.stop]
             path = each.folder / f"part-{number:05d}.arrow"
             future = encode.remote(
-                setup.model, samples, path, getattr(torch, setup.dtype), streamed=each.streamed
+                setup.model,
+                samples,
+                path,
+                getattr(torch, setup.dtype),
+                streamed=each.streamed,
+                trust=setup.trust_remote_code,
             )
             running[future] = item
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from search.config import ModelConfig
 from search.settings.user_input import InputError
 from trainables.workers.jobs import TaskData
 
 
-def check_templates(tasks: Iterable[TaskData], model: str) -> None:
+def check_templates(tasks: Iterable[TaskData], model: ModelConfig) -> None:
     """Refuse tasks of lm-eval that want a chat template which there is not, or targets that lack it.
 
     Args:
         tasks: The study's tasks.
-        model: The base model, as the study names it.
+        model: The base model.
 
     Raises:
         InputError: A task does; the message names its key.
@@ -23,7 +24,9 @@ def check_templates(tasks: Iterable[TaskData], model: str) -> None:
         return
     from trainables.model import load_processor
 
-    has_template = getattr(load_processor(model), "chat_template", None) is not None
+    has_template = (
+        getattr(load_processor(model.path, trust=model.trust_remote_code), "chat_template", None) is not None
+    )
     for task, harness in of_lm_eval:
         key = f"tasks.{task.name}.lm_eval.chat_template"
         if harness.chat_template and not has_template:

@@ -52,9 +52,13 @@ class Candidate:
             OSError: The file is missing.
             ValueError: The file is damaged.
         """
+        return read_evaluations(self.evaluations_file(folder))
+
+    def evaluations_file(self, folder: Path) -> Path:
+        """Return where `evaluations` reads, in the study's folder."""
         if self.made is None or isinstance(self.made.point.transform, Identity):
-            return read_evaluations(folder / "trials" / self.trial.trial_id / rung_file(self.point.step))
-        return read_evaluations(folder / "points" / str(self.made.number) / EVALUATIONS_FILE)
+            return folder / "trials" / self.trial.trial_id / rung_file(self.point.step)
+        return folder / "points" / str(self.made.number) / EVALUATIONS_FILE
 
 
 def trainings(found: Iterable[Candidate]) -> dict[str, frozenset[int]]:

@@ -110,6 +110,9 @@ def rewrite_report(root: Path) -> Reselected:
         InputError: The folder or a file in it is wrong, or nothing has ended yet.
     """
     done = _concluded(root, _stored_rule(StudyFolder(root)))
+    if done.record.finished and not done.folder.recipe.exists():
+        note = f"{done.folder.recipe.name} is missing: recipe-search select {root} writes it anew."
+        done = replace(done, selection=replace(done.selection, notes=(*done.selection.notes, note)))
     write_tables(done.folder, done.record)
     return _reported(done)
 
@@ -138,7 +141,12 @@ def with_rule(record: StudyRecord, root: Path, overrides: Sequence[str]) -> Stud
     content = read_mapping(StudyFolder(root).study, "study file")
     for override in overrides:
         apply_override(content, override)
-    changed = parse_study(content, str(StudyFolder(root).study))
+    changed = parse_study(content, str(StudyFolder(root).study), overrides)
+    if "selection.strict=true" in overrides and changed.objective.max_forgetting is None:
+        raise InputError(
+            "override 'selection.strict=true': there is no bound that the interval's upper end could keep: "
+            "set objective.max_forgetting, too"
+        )
     config = record.config.model_copy(update={"objective": changed.objective, "selection": changed.selection})
     objective = objective_of(config, record.base)
     weight = objective.forgetting_weight

@@ -13,7 +13,7 @@ from torch import nn
 from search.config import ModelConfig
 from search.handover.recipe_document import RecipeDocument, read_recipe
 from search.records.study_folder import StudyFolder
-from search.settings.user_input import InputError
+from search.settings.user_input import InputError, parse_section
 from spaces.points import Identity
 from spaces.recipe import Recipe
 from trainables.checkpoint import MANIFEST_FILE
@@ -89,9 +89,12 @@ def read_source(path: Path, model: str | None = None) -> Source:
     own = document.model
     if model is None and own is None:
         raise InputError(f"{file}: it does not say which model the recipe is for: name one with --model")
-    base = ModelConfig(path=model or "", dtype=own.dtype if own else "float32")
-    if model is None and own is not None:
-        base = ModelConfig(path=own.path, dtype=own.dtype, roles=own.roles)
+    if model is None:
+        assert own is not None
+        values = {"path": own.path, "dtype": own.dtype, "roles": own.roles}
+    else:
+        values = {"path": model, "dtype": own.dtype if own else "float32"}
+    base = parse_section(ModelConfig, values, f"{file}: model" if model is None else "--model")
     skeleton, manifest = _fitted(file, document.recipe, base)
     selected = StudyFolder(file.parent).selected
     return Source(

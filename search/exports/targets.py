@@ -15,6 +15,7 @@ from search.exports.source import Source
 from search.exports.written import Export
 from search.settings.user_input import InputError
 from spaces.nearest import did_you_mean
+from trainables.files import sync_folder, sync_tree
 
 TARGETS: Final[Mapping[str, Callable[[Source, Path], Export]]] = {
     "transformers": to_transformers.export,
@@ -56,11 +57,13 @@ def _written_whole(target: str, source: Source, folder: Path) -> Export:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=place if there else place.parent) as home:
         written = Path(home) / "export"
         export = TARGETS[target](source, written)
+        sync_tree(written)
         if there:
             for each in written.iterdir():
                 each.rename(place / each.name)
         else:
             written.rename(place)
+        sync_folder(place.parent)
     return replace(
         export,
         files=tuple(folder / file.relative_to(written) for file in export.files),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from search.exports.patterns import patterns_of
 from search.exports.source import Source, adapters_kept
 from search.exports.training import training_arguments
 from search.exports.written import Export, head
-from trainables.files import write_atomically
+from trainables.files import copy_atomically, write_atomically
 from trainables.weights.lora import peft_config
 from trainables.weights.peft_files import CONFIG_FILE, WEIGHTS_FILE
 
@@ -54,7 +53,7 @@ def export(source: Source, folder: Path) -> Export:
     if source.selected is not None and adapters_kept(source):
         if (source.selected / WEIGHTS_FILE).is_file():
             described["inference_mode"] = True
-            shutil.copyfile(source.selected / WEIGHTS_FILE, weights)
+            copy_atomically(source.selected / WEIGHTS_FILE, weights)
             files.insert(1, weights)
         else:
             limits.append(

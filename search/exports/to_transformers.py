@@ -18,6 +18,7 @@ from search.exports.source import Source
 from search.exports.written import Export
 from search.settings.user_input import InputError
 from trainables.checkpoint import CheckpointError, apply_delta
+from trainables.files import copy_atomically
 from trainables.model import ModelError, load_model, model_source
 
 _WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf", "*.index.json", "README.md", ".*")
@@ -39,7 +40,7 @@ def export(source: Source, folder: Path) -> Export:
         raise InputError(f"the files of {source.model.path} can't be had: {error}") from None
     assert source.selected is not None
     if (source.selected / CARD).is_file():
-        shutil.copyfile(source.selected / CARD, folder / CARD)
+        copy_atomically(source.selected / CARD, folder / CARD)
     return Export(
         files=tuple(sorted(path for path in folder.rglob("*") if path.is_file())),
         limits=(),

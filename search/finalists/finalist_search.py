@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from search.decision.candidates import Candidate, candidates, trainings
@@ -21,7 +21,7 @@ from search.finalists.racing import Entrant, after_round, fresh_seeds, needed, r
 from search.finalists.runs import FinalistRuns, Made, failed
 from search.objective import Objective
 from search.phases.study_run import StudyRun
-from search.records.stored_finalists import run_folder, write_finalist, write_run
+from search.records.stored_finalists import read_confirmed, run_folder, write_finalist, write_run
 from search.records.stored_study import objective_of
 from search.records.study_record import StudyRecord
 from trainables.files import write_atomically
@@ -112,6 +112,8 @@ class _Race:
         self._racers = {each.key: _Racer(each) for each in chosen}
         trials = {trial.number: trial for trial in record.trials}
         self._runs = FinalistRuns(run=run, trials=trials, objective=record.objective)
+        # Each run is scored on the confirm splits once, also where a driver died after it.
+        self._confirmed = read_confirmed(run.folder.root)
 
     def run_rounds(self, progress: FinalistProgress) -> None:
         """Train who is in the race on one seed after another, as far as the budget goes."""
@@ -147,11 +149,10 @@ class _Race:
             else:
                 ended[each.seed] = replace(ended[each.seed], rung=rung)
                 kept.append(each)
-        for each, report in self._runs.confirmed(kept, data):
-            ended = self._racers[each.candidate.key].runs
-            ended[each.seed] = _confirmed(ended[each.seed], report, objective)
-            write_run(run.folder.root, ended[each.seed], each.evaluations)
-            progress.confirmed(each.candidate.key, ended[each.seed])
+        for each, scored in self._scored(kept, data, objective):
+            self._racers[each.candidate.key].runs[each.seed] = scored
+            write_run(run.folder.root, scored, each.evaluations)
+            progress.confirmed(each.candidate.key, scored)
         for racer in self._racers.values():
             for result in racer.runs.values():
                 run.tracker.log_finalist(racer.candidate, result, objective, dropped=racer.dropped)
@@ -173,6 +174,21 @@ class _Race:
         ).estimates
         return tuple(replace(each, estimates=known.get(each.candidate)) for each in found)
 
+    def _scored(
+        self, made: Sequence[Made], data: ConfirmData, objective: Objective
+    ) -> Iterator[tuple[Made, FinalistRun]]:
+        """Yield runs with what they score on the confirm splits, those first that were scored before."""
+        to_score = []
+        for each in made:
+            ended = self._racers[each.candidate.key].runs[each.seed]
+            if (known := self._confirmed.get(ended.folder)) is None:
+                to_score.append(each)
+            else:
+                yield each, replace(ended, confirm=known.confirm, confirmed=known.confirmed)
+        for each, report in self._runs.confirmed(to_score, data):
+            ended = self._racers[each.candidate.key].runs[each.seed]
+            yield each, _confirmed(ended, report, objective)
+
     def _round(self, running: Sequence[Entrant], seed: int, progress: FinalistProgress) -> None:
         racers = [self._racers[each.key].candidate for each in running]
         for candidate, made in self._runs.trained(racers, needed(running), seed):
@@ -184,13 +200,17 @@ class _Race:
                 # Where its weights lie is known once they are written, of those that are confirmed.
                 ended = FinalistRun(
                     seed=seed,
-                    rung=replace(made.rung, weights=None),
+                    rung=replace(made.rung, weights=None, sha256=None),
                     confirm={},
                     confirmed=None,
                     folder=str(run_folder(candidate.key, seed)),
                 )
             racer.runs[seed] = ended
-            write_run(self._run.folder.root, ended, {} if isinstance(made, str) else made.evaluations)
+            if isinstance(made, str):
+                write_run(self._run.folder.root, ended, {})
+            elif ended.folder not in self._confirmed:
+                # What it scored on the confirm splits stays, should this driver die before `confirm`, too.
+                write_run(self._run.folder.root, ended, made.evaluations)
             progress.run_ended(candidate.key, ended)
 
     def _trainings(self) -> dict[str, frozenset[int]]:

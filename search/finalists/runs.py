@@ -12,13 +12,13 @@ from search.decision.candidates import Candidate
 from search.decision.evidence import FinalistRun
 from search.finalists.retraining import Retrained, measured, retrain
 from search.objective import Objective
-from search.phases.leased_jobs import Key, run_jobs
+from search.phases.leased_jobs import Key, none_lost, run_jobs
 from search.phases.study_failed import StudyFailed
 from search.phases.study_run import StudyRun
-from search.records.stored_finalists import run_folder
+from search.records.stored_finalists import read_measured, run_folder
 from search.results import Rung, TrialResult
 from spaces.points import Identity
-from trainables.checkpoint import MANIFEST_FILE, copy_parameters
+from trainables.checkpoint import MANIFEST_FILE, CheckpointError, copy_parameters
 from trainables.files import write_atomically
 from trainables.scoring.evaluation import Evaluation
 from trainables.weights.points import TrainedWeights
@@ -124,8 +124,16 @@ class FinalistRuns:
             if isinstance(each.candidate.point.transform, Identity):
                 (own,) = each.members
                 target = self._folder(each) / WEIGHTS_FILE
-                copy_parameters(Path(own.path), target)
-                yield each, self._described(each, own.manifest.to_dict(), str(target))
+                try:
+                    sha256 = copy_parameters(Path(own.path), target, own.sha256)
+                except CheckpointError as error:
+                    yield each, f"its weights can't be written: {error}"
+                    continue
+                yield each, self._described(each, own.manifest.to_dict(), str(target), sha256)
+                continue
+            if each.rung.weights is not None:
+                # An earlier driver wrote them.
+                yield each, each.rung
                 continue
             job = PointJob(
                 point=each.candidate.point,
@@ -135,14 +143,15 @@ class FinalistRuns:
             jobs[number] = self._shape(each.candidate), job
         for number, report in self._done(jobs):
             each = made[number]
-            if report.error is not None or report.checkpoint is None or report.manifest is None:
+            written = report.checkpoint
+            if report.error is not None or written is None or report.manifest is None:
                 yield each, f"its weights can't be written: {report.error}"
                 continue
-            yield each, self._described(each, report.manifest, report.checkpoint.path)
+            yield each, self._described(each, report.manifest, written.path, written.sha256)
 
-    def _described(self, made: Made, manifest: Mapping[str, Any], weights: str) -> Rung:
+    def _described(self, made: Made, manifest: Mapping[str, Any], weights: str, sha256: str) -> Rung:
         write_atomically(self._folder(made) / MANIFEST_FILE, json.dumps(dict(manifest)).encode())
-        return replace(made.rung, weights=weights)
+        return replace(made.rung, weights=weights, sha256=sha256)
 
     def _as_trained(self, candidate: Candidate, seed: int, own: Retrained) -> Made:
         step = candidate.point.step
@@ -157,14 +166,28 @@ class FinalistRuns:
     def _as_points(
         self, open_points: Mapping[str, Candidate], seed: int, ended: Mapping[int, Retrained]
     ) -> Iterator[tuple[Candidate, Made | str]]:
-        members = {
-            key: tuple(ended[member.trial].weights(member.step) for member in candidate.point.members)
-            for key, candidate in open_points.items()
-        }
-        jobs = {
-            key: (self._shape(candidate), PointJob(point=candidate.point, members=members[key]))
-            for key, candidate in open_points.items()
-        }
+        members, jobs = {}, {}
+        for key, candidate in open_points.items():
+            own = [(ended[member.trial], member.step) for member in candidate.point.members]
+            members[key] = tuple(each.weights(step) for each, step in own)
+            # Of the same weights an earlier driver may have measured it before it died.
+            known = None
+            if all(each.earlier for each, _ in own):
+                known = read_measured(self.run.folder.root, key, seed)
+            if known is None:
+                jobs[key] = self._shape(candidate), PointJob(point=candidate.point, members=members[key])
+                continue
+            rung, evaluations = known
+            yield (
+                candidate,
+                Made(
+                    candidate=candidate,
+                    seed=seed,
+                    members=members[key],
+                    rung=rung,
+                    evaluations=evaluations,
+                ),
+            )
         for key, report in self._done(jobs):
             candidate = open_points[key]
             if report.error is not None:
@@ -189,7 +212,7 @@ class FinalistRuns:
     def _done(
         self, jobs: Mapping[Key, tuple[GroupShape, PointJob | ConfirmJob]]
     ) -> Iterator[tuple[Key, Report]]:
-        return run_jobs(self.run.pool, jobs, at_a_time=self.run.placement.concurrency)
+        return none_lost(run_jobs(self.run.pool, jobs, at_a_time=self.run.placement.concurrency))
 
     def _shape(self, candidate: Candidate) -> GroupShape:
         """Return the largest of the shapes that train what a candidate is made of."""

@@ -176,6 +176,12 @@ def with_co2(metrics: Mapping[str, float], intensity: float) -> dict[str, float]
     return {**metrics, **({"cost/co2_estimated_grams": grams} if math.isfinite(grams) else {})}
 
 
+def only_measured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics without energy of 0 J that no counter measured."""
+    unmeasured = "cost/energy_measured_joules"
+    return {name: value for name, value in metrics.items() if value or name != unmeasured}
+
+
 def _spent(metrics: Mapping[str, float]) -> Spent:
     return Spent(
         flops=_value(metrics, "train_flops"),

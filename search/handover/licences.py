@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from search.settings.safe_yaml import YamlError, read_yaml
 from trainables.model import model_source
 
 CARD = "README.md"
@@ -27,8 +27,8 @@ def licence_of(path: str) -> str | None:
     if len(head) < 3 or head[0].strip():
         return None
     try:
-        content = yaml.safe_load(head[1])
-    except yaml.YAMLError:
+        content = read_yaml(head[1])
+    except YamlError:
         return None
     licence = content.get("license") if isinstance(content, dict) else None
     return licence if isinstance(licence, str) else None

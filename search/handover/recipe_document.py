@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import Field
 
-from search.settings.config_types import Count, Section
+from search.settings.config_types import Section
 from search.settings.user_input import InputError, no_such_file, parse_section, read_mapping
 from spaces.points import Identity, Point, Soup
 from spaces.recipe import Recipe
@@ -41,7 +41,7 @@ class Architecture(Section):
     name: str = Field("", description="Class of the model, such as LlavaForConditionalGeneration.")
     model_type: str
     family: str = Field(description="Name of the role map that applied.")
-    parameters: Count = Field(description="Elements of all its parameters.")
+    parameters: Annotated[int, Field(ge=1, description="Elements of all its parameters.")]
 
 
 class TrainedFacts(Section):
@@ -286,7 +286,10 @@ def read_recipe(path: Path) -> RecipeDocument:
     """
     file = path / "recipe.yaml" if path.is_dir() else path
     if not file.is_file():
-        raise no_such_file(file, "recipe")
+        missing = no_such_file(file, "recipe")
+        if not file.exists() and (file.parent / "study.yaml").is_file():
+            raise InputError(f"{missing}: recipe-search select {file.parent} writes it anew")
+        raise missing
     return RecipeDocument.from_dict(read_mapping(file, "recipe"), str(file))
 
 

@@ -19,6 +19,7 @@ from search.exports.targets import export_to
 from search.handover.licences import CARD, licence_of
 from search.handover.recipe_document import RecipeDocument, read_recipe
 from search.labels import recipe_label
+from search.records.stored_study import read_study
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.stores.mlflow_store import quiet
@@ -29,6 +30,7 @@ _ARTIFACT: Final = "selected"
 _PACKAGES: Final = ("torch", "transformers")
 _NEW_TOKENS: Final = 64
 _LONGEST_TAG: Final = 5000
+_CONTENT: Final = "sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,19 @@ def champion(folder: StudyFolder, record: StudyRecord) -> Champion:
     )
 
 
+def register_selected(client: Any, experiment_id: str, run_id: str, folder: Path) -> str:
+    """Register what a study's folder has selected; return the version. See `register`.
+
+    Args:
+        client: MLflow's client.
+        experiment_id: The study's experiment.
+        run_id: The study's run.
+        folder: The study's folder.
+    """
+    chosen = champion(StudyFolder(folder), read_study(folder))
+    return register(client, experiment_id, run_id, chosen)
+
+
 def registered_name(config: StudyConfig) -> str:
     """Return the registered model's name."""
     return config.tracking.registered_model or config.name
@@ -128,16 +143,10 @@ def register(client: Any, experiment_id: str, run_id: str, chosen: Champion) -> 
     content = chosen.content
     _make_sure_of(client, chosen.name)
     for known in client.search_model_versions(f"name = '{chosen.name}'"):
-        if known.run_id == run_id and known.tags.get("sha256") == content:
+        if known.run_id == run_id and known.tags.get(_CONTENT) == content:
             client.set_registered_model_alias(chosen.name, ALIAS, known.version)
             return str(known.version)
-    logged = client.create_logged_model(
-        experiment_id,
-        name=chosen.name,
-        source_run_id=run_id,
-        model_type="recipe-search",
-        tags=dict(chosen.tags),
-    )
+    logged = _logged_model(client, experiment_id, run_id, chosen, content)
     try:
         with tempfile.TemporaryDirectory() as home:
             written = Path(home) / "model"
@@ -153,11 +162,26 @@ def register(client: Any, experiment_id: str, run_id: str, chosen: Champion) -> 
         source=logged.artifact_location,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={**chosen.tags, "sha256": content},
+        tags={**chosen.tags, _CONTENT: content},
         description=chosen.description,
     )
     client.set_registered_model_alias(chosen.name, ALIAS, made.version)
     return str(made.version)
+
+
+def _logged_model(client: Any, experiment_id: str, run_id: str, chosen: Champion, content: str) -> Any:
+    """Return the model that a version is made of: what an attempt that was cut short left, else a new one."""
+    left = client.search_logged_models([experiment_id], f"tags.{_CONTENT} = '{content}'")
+    for found in left:
+        if (found.source_run_id, found.name) == (run_id, chosen.name):
+            return found
+    return client.create_logged_model(
+        experiment_id,
+        name=chosen.name,
+        source_run_id=run_id,
+        model_type="recipe-search",
+        tags={**chosen.tags, _CONTENT: content},
+    )
 
 
 def _make_sure_of(client: Any, name: str) -> None:

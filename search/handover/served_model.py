@@ -71,16 +71,18 @@ def load_selected(folder: Path, base: str, dtype: str) -> tuple[Any, Any]:
     """
     whole = not (folder / DELTA).is_file()
     path = str(folder) if whole else base
-    config = transformers.AutoConfig.from_pretrained(path)
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     auto = (
         transformers.AutoModelForImageTextToText
         if hasattr(config, "vision_config")
         else transformers.AutoModelForCausalLM
     )
-    model = auto.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+    # Nothing is unpickled, and no code of the base's own is run.
+    safe = {"use_safetensors": True, "dtype": getattr(torch, dtype)}
+    model = auto.from_pretrained(path, trust_remote_code=False, **safe).eval()
     if not whole:
         put_onto(model, folder)
-    return model, transformers.AutoProcessor.from_pretrained(path)
+    return model, transformers.AutoProcessor.from_pretrained(path, trust_remote_code=False)
 
 
 @torch.no_grad()

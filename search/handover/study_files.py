@@ -27,8 +27,8 @@ from search.selection import Selection
 from search.settings.study_file import dump_study
 from search.settings.user_input import read_mapping
 from spaces.points import Soup
-from trainables.checkpoint import MANIFEST_FILE, export_delta
-from trainables.files import write_atomically
+from trainables.checkpoint import MANIFEST_FILE, CheckpointError, export_delta
+from trainables.files import DamagedFile, sync_folder, write_atomically
 from trainables.manifest import TrainableManifest
 from trainables.scoring.evaluation import Evaluation
 from trainables.weights.points import point_manifest
@@ -62,7 +62,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
     """
     before = read_mapping(folder.recipe, "recipe") if folder.recipe.is_file() else {}
     after = recipe_document(record, selection)
-    kept = _weights(selection) is not None
+    kept = _rung_with_weights(selection) is not None
     # Otherwise what lies there is of another recipe, or of another run of it.
     stays = not kept and _handed_over(before) == _handed_over(after) and folder.selected.is_dir()
     notes = list(selection.notes)
@@ -89,6 +89,7 @@ def write_verdict(folder: StudyFolder, record: StudyRecord, selection: Selection
             (made.selected / CARD).replace(folder.selected / CARD)
         put_table(folder, answers)
         made.recipe.replace(folder.recipe)
+    sync_folder(folder.root)
     return selection
 
 
@@ -121,20 +122,29 @@ def write_tables(folder: StudyFolder, record: StudyRecord) -> None:
 
 
 def write_weights(folder: StudyFolder, record: StudyRecord, selection: Selection) -> None:
-    """Write the selected weights."""
-    weights = _weights(selection)
-    assert weights is not None
+    """Write the selected weights.
+
+    Raises:
+        DamagedFile: What they are written from is not what was trained any more, or missing.
+    """
+    rung = _rung_with_weights(selection)
+    assert rung is not None
+    assert rung.weights is not None
+    weights = Path(rung.weights)
     manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
-    export_delta(weights, manifest, record.model_fingerprint, folder.selected)
+    try:
+        export_delta(weights, manifest, record.model_fingerprint, folder.selected, sha256=rung.sha256)
+    except CheckpointError as error:
+        raise DamagedFile(f"the selected weights can't be handed over: {error}") from None
 
 
-def _weights(selection: Selection) -> Path | None:
-    """Return the selected weights, if they are there: of a finalist those of the run that stands for it.
+def _rung_with_weights(selection: Selection) -> Rung | None:
+    """Return whose weights are selected, if they are there: of a finalist the run that stands for it.
 
     What the search trained on another seed is not in their place: the recipe's evidence is that run's.
     """
     rung = selection.rung if selection.run is None else selection.run.rung
-    return None if rung is None or rung.weights is None else Path(rung.weights)
+    return None if rung is None or rung.weights is None else rung
 
 
 def write_recipe(

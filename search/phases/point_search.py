@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from search.config import StudyConfig
 from search.decision.candidates import EVALUATIONS_FILE
 from search.objective import Score, score_metrics
-from search.phases.leased_jobs import run_jobs
+from search.phases.leased_jobs import none_lost, run_jobs
 from search.phases.point_progress import PointProgress
 from search.phases.study_run import StudyRun
 from search.records.stored_results import write_point
+from search.records.stored_study import read_points
 from search.records.study_record import StudyRecord
 from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection
@@ -89,6 +92,14 @@ def plan_points(
     )
 
 
+def needed_for_points(config: StudyConfig, trials: Sequence[TrialResult]) -> frozenset[int]:
+    """Return the numbers of the trials whose weights points would be made of, had the search ended."""
+    if config.points is None:
+        return frozenset()
+    plan = plan_points(config.points, trials, presets=config.search.presets)
+    return frozenset(member.trial for planned in plan for member in planned.point.members)
+
+
 def with_points(run: StudyRun, record: StudyRecord) -> StudyRecord:
     """Evaluate what is made of the best trials' weights.
 
@@ -106,13 +117,17 @@ def with_points(run: StudyRun, record: StudyRecord) -> StudyRecord:
     if not plan:
         return record
     began = time.monotonic()
+    # What an earlier driver measured before it died.
+    measured = {result.number: result for result in read_points(run.folder, record.trials)}
+    results = [measured[each.number] for each in plan if _is_of(each, measured.get(each.number))]
+    known = {result.number for result in results}
     search = point_search(run, record)
-    results = []
     with PointProgress(len(plan), run.console) as progress:
-        for result in search.evaluate(plan):
-            results.append(result)
-            write_point(run.folder.root, result)
+        for result in chain(results.copy(), search.evaluate([p for p in plan if p.number not in known])):
+            if result.number not in known:
+                results.append(result)
             run.tracker.log_point(result)
+            write_point(run.folder.root, result)
             progress.point_ended(result)
     points = tuple(sorted(results, key=lambda result: result.number))
     return replace(record, points=points, points_seconds=time.monotonic() - began)
@@ -166,7 +181,11 @@ class PointSearch:
     metrics: Callable[[Mapping[str, Evaluation]], dict[str, float]]
 
     def evaluate(self, plan: Sequence[PlannedPoint]) -> Iterator[PointResult]:
-        """Yield each planned point as it is evaluated on the search split; a rung as the trial found it."""
+        """Yield each planned point as it is evaluated on the search split; a rung as the trial found it.
+
+        Raises:
+            WorkersLost: Too many workers were lost.
+        """
         by_number = {planned.number: planned for planned in plan}
         open_points = {}
         for planned in plan:
@@ -174,7 +193,8 @@ class PointSearch:
                 yield _result(planned, rung=_rung_of(planned.trial, planned.point.step))
             else:
                 open_points[planned.number] = self.job(planned.point)
-        for number, report in run_jobs(self.pool, open_points, at_a_time=self.at_a_time):
+        reports = run_jobs(self.pool, open_points, at_a_time=self.at_a_time)
+        for number, report in none_lost(reports):
             yield self._evaluated(by_number[number], report)
 
     def job(self, point: Point) -> tuple[GroupShape, PointJob]:
@@ -183,11 +203,11 @@ class PointSearch:
         members, shapes = [], []
         for member in point.members:
             trial = by_number[member.trial]
-            weights = _rung_of(trial, member.step).weights
-            assert weights is not None, "a complete trial leaves its weights"
+            rung = _rung_of(trial, member.step)
+            assert rung.weights is not None, "a complete trial leaves its weights"
             description = (self.trial_folders / trial.trial_id / MANIFEST_FILE).read_text("utf-8")
             manifest = TrainableManifest.from_dict(json.loads(description))
-            members.append(TrainedWeights(path=weights, manifest=manifest))
+            members.append(TrainedWeights(path=rung.weights, manifest=manifest, sha256=rung.sha256))
             shapes.append(self.executions[trial.recipe.variant].shape)
         return largest_shape(shapes), PointJob(point=point, members=tuple(members))
 
@@ -202,22 +222,28 @@ class PointSearch:
         return read_evaluations(self.folder / str(selection.point.number) / EVALUATIONS_FILE)
 
     def written(self, results: Iterable[PointResult]) -> Iterator[PointResult]:
-        """Yield points as their weights are written, or with the reason why they can't be."""
+        """Yield points as their weights are written, or with the reason why they can't be.
+
+        Raises:
+            WorkersLost: Too many workers were lost.
+        """
         by_number = {result.number: result for result in results}
         jobs = {}
         for number, result in by_number.items():
             shape, job = self.job(result.point)
             jobs[number] = shape, replace(job, write_to=str(self.folder / str(number) / _WEIGHTS_FILE))
-        for number, report in run_jobs(self.pool, jobs, at_a_time=self.at_a_time):
+        for number, report in none_lost(run_jobs(self.pool, jobs, at_a_time=self.at_a_time)):
             result = by_number[number]
-            if report.error is not None or report.checkpoint is None or report.manifest is None:
+            pointer = report.checkpoint
+            if report.error is not None or pointer is None or report.manifest is None:
                 yield replace(result, unwritten=str(report.error))
                 continue
             manifest = json.dumps(dict(report.manifest)).encode()
             write_atomically(self.folder / str(number) / MANIFEST_FILE, manifest)
             rung = result.measured
             metrics = {**rung.metrics, **report.metrics}
-            yield replace(result, rung=replace(rung, weights=report.checkpoint.path, metrics=metrics))
+            rung = replace(rung, weights=pointer.path, sha256=pointer.sha256, metrics=metrics)
+            yield replace(result, rung=rung)
 
     def _evaluated(self, planned: PlannedPoint, report: Report) -> PointResult:
         if report.error is not None:
@@ -238,6 +264,10 @@ class PointSearch:
             metrics=metrics,
         )
         return _result(planned, rung=rung)
+
+
+def _is_of(planned: PlannedPoint, result: PointResult | None) -> bool:
+    return result is not None and result.point == planned.point
 
 
 def _rung_of(trial: TrialResult, step: int) -> Rung:

@@ -79,7 +79,9 @@ def asked_of_finalists(run: StudyRun, record: StudyRecord) -> dict[str, Asked]:
         point = points[finalist.candidate]
         weights = Path(found.rung.weights)
         manifest = json.loads((weights.parent / MANIFEST_FILE).read_text("utf-8"))
-        member = TrainedWeights(path=str(weights), manifest=TrainableManifest.from_dict(manifest))
+        member = TrainedWeights(
+            path=str(weights), manifest=TrainableManifest.from_dict(manifest), sha256=found.rung.sha256
+        )
         asked[slug_of(finalist.candidate)] = Asked(
             called=f"finalist {finalist.candidate}",
             shape=run.placement.shape_for(trials[each.trial].recipe.variant for each in point.members),

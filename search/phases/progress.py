@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -90,16 +90,27 @@ class StudyProgress:
             )
             self._live.start()
         else:
-            self._print(Text(f"{wording.counted(self._total, 'trial')} to run"))
+            left = wording.counted(self._total - self._done, "trial")
+            self._print(Text(f"{left} to run" + (f", {self._done} done before" if self._done else "")))
 
-    def trial_started(self, number: int, recipe: Recipe, preset: str | None) -> None:
-        """A trial began to run."""
+    def trial_started(self, number: int, recipe: Recipe, preset: str | None, step: int = 0) -> None:
+        """A trial began to run, or goes on from a step."""
         with self._lock:
-            self._running[number] = _Running(recipe, preset, self._clock())
+            self._running[number] = _Running(recipe, preset, self._clock(), step)
             self._most_running = max(self._most_running, len(self._running))
         if self._live is None:
             origin = f"  (preset {preset})" if preset else ""
-            self._print(Text(f"trial {number}  {recipe_label(recipe)}  started{origin}"))
+            what = f"goes on from step {step}" if step else "started"
+            self._print(Text(f"trial {number}  {recipe_label(recipe)}  {what}{origin}"))
+
+    def trial_lost(self, number: int, reason: str) -> None:
+        """A trial was lost with its process, and will be taken up again."""
+        self._print(Text(f"trial {number}  lost, and will be taken up again: {reason}"))
+
+    def taken_up(self, ended: Iterable[TrialResult]) -> None:
+        """Count what earlier drivers of the study have done; call before `start`."""
+        for result in ended:
+            self._count(result)
 
     def trial_rung(self, number: int, step: int, score: Score) -> None:
         """A trial was evaluated after `step` optimiser steps."""
@@ -114,16 +125,8 @@ class StudyProgress:
     def trial_ended(self, result: TrialResult) -> None:
         """A trial ended: complete, pruned or failed."""
         with self._lock:
-            running = self._running.pop(result.number, None)
-            self._ended[result.state] += 1
-            seconds = result.seconds
-            if not math.isfinite(seconds) and running is not None:
-                seconds = self._clock() - running.since
-            if result.state is not TrialState.FAILED and math.isfinite(seconds):
-                self._timed += 1
-                self._timed_seconds += seconds
-            if self._is_best(result):
-                self._best = result
+            self._running.pop(result.number, None)
+            self._count(result)
         self._print(self._ending(result))
 
     def stop(self) -> None:
@@ -154,6 +157,14 @@ class StudyProgress:
     @property
     def _done(self) -> int:
         return self._ended.total()
+
+    def _count(self, result: TrialResult) -> None:
+        self._ended[result.state] += 1
+        if result.state is not TrialState.FAILED and math.isfinite(result.seconds):
+            self._timed += 1
+            self._timed_seconds += result.seconds
+        if self._is_best(result):
+            self._best = result
 
     def _is_best(self, result: TrialResult) -> bool:
         if result.state is not TrialState.COMPLETE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from search.config import StudyConfig
 from search.phases.base import base_key, cached_base, measure_base
 from search.planning.placement import Placement
 from search.planning.preparation import Prepared
+from search.records.ended_weights import EndedWeights
+from search.records.room import Room
 from search.records.study_folder import StudyFolder
 from search.tracking import StudyTracker
 from trainables.scoring.evaluation import Evaluation
@@ -33,6 +35,7 @@ class StudyRun:
         placement: What its trials take from the cluster.
         pool: Handle of the `WorkerPool` actor.
         versions: Package -> version.
+        room: What the weights of its ended trials may take on storage.
     """
 
     prepared: Prepared
@@ -42,6 +45,15 @@ class StudyRun:
     placement: Placement
     pool: Any
     versions: Mapping[str, str]
+    room: Room = field(default_factory=Room)
+
+    @property
+    def ended_weights(self) -> EndedWeights:
+        """What of a trial's weights stays when it has ended."""
+        return EndedWeights(
+            earlier_rungs=self.config.points is not None and self.config.points.earlier_rungs,
+            pruned=self.config.selection.keep_weights == "all",
+        )
 
     @property
     def config(self) -> StudyConfig:

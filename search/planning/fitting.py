@@ -59,6 +59,7 @@ class Wish:
         checkpointing: Whether activations are computed again.
         at_a_time: Trials that may run at a time.
         smallest_batch: Samples of the study's smallest batch, of which each worker takes at least one.
+        elastic: Whether groups may come down to fewer workers, whose passes are then to stay as large.
     """
 
     batch_size: int
@@ -71,6 +72,7 @@ class Wish:
     checkpointing: bool | None = None
     at_a_time: int = 1
     smallest_batch: int | None = None
+    elastic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +252,7 @@ def _made(
     return Fit(
         execution=Execution(
             shape=shape,
-            micro_batch_size=None if whole else micro,
+            micro_batch_size=None if whole and not wish.elastic else micro,
             activation_checkpointing=way.checkpointing,
         ),
         estimate=estimates.estimate(manifest, _load(way, micro, evaluated)),

@@ -113,7 +113,12 @@ def subset_manifests(
 
     try:
         dtype = getattr(torch, config.model.dtype)
-        skeleton = load_skeleton(config.model.path, dtype=dtype, roles=config.model.role_map)
+        skeleton = load_skeleton(
+            config.model.path,
+            dtype=dtype,
+            roles=config.model.role_map,
+            trust=config.model.trust_remote_code,
+        )
         manifests: dict[str, list[TrainableManifest]] = {}
         for recipe in config.recipe_space().largest() if recipes is None else recipes:
             manifest = trained_manifest(skeleton, recipe)
@@ -131,10 +136,11 @@ def _largest_sample(config: StudyConfig, tasks: tuple[TaskData, ...], guess: boo
 
     try:
         skip_bad = config.data.on_bad_sample == "skip"
-        return largest_sample(tasks, Encoder.load(config.model.path), skip_bad=skip_bad)
+        encoder = Encoder.load(config.model.path, trust=config.model.trust_remote_code)
+        return largest_sample(tasks, encoder, skip_bad=skip_bad)
     except ModelError as error:
         if guess:
-            return guessed_sample(tasks, load_config(config.model.path))
+            return guessed_sample(tasks, load_config(config.model.path, trust=config.model.trust_remote_code))
         raise InputError(str(error)) from None
     except SampleError as error:
         raise InputError(f"{error}; {SKIP_HINT}") from None

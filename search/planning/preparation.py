@@ -14,7 +14,10 @@ from search.data.leakage import Leak
 from search.planning.fitting import Wish
 from search.planning.outline import Outline, outline_study
 from search.planning.placement import Placement, place
+from search.records.study_folder import check_output
 from search.settings.study_file import InputError
+from search.settings.trust import trust_warnings
+from search.stores.database import check_database
 from spaces.recipe import Recipe
 from trainables.data.bad_samples import BadSample
 from trainables.workers.jobs import ConfirmData, TaskData, WorkerSetup
@@ -59,11 +62,14 @@ def prepare(config: StudyConfig, recipes: Iterable[Recipe] | None = None) -> Pre
         recipes: What will be trained; None is what its space holds.
 
     Raises:
-        InputError: Data, model or subsets are wrong.
+        InputError: Data, model or subsets are wrong, or there is no place for what comes out.
     """
+    check_output(config.folder)
+    if config.search.storage is not None:
+        check_database("search.storage", "Optuna storage", config.search.storage)
     data = load_data(config)
     outline = outline_study(config, data.all, recipes=recipes)
-    check_templates(data.tasks, config.model.path)
+    check_templates(data.tasks, config.model)
     return Prepared(
         config=config,
         setup=WorkerSetup(
@@ -76,12 +82,13 @@ def prepare(config: StudyConfig, recipes: Iterable[Recipe] | None = None) -> Pre
             replay=tuple(sample for task in data.replay for sample in task.train),
             roles=config.model.role_map,
             rung_samples=config.evaluation.rung_samples,
+            trust_remote_code=config.model.trust_remote_code,
         ),
         outline=outline,
         model_fingerprint=_checked_fingerprint(config),
         data_fingerprints=data.fingerprints,
         leaks=data.leaks,
-        warnings=data.warnings,
+        warnings=(*trust_warnings(config), *data.warnings),
         bad=data.bad,
         replay=data.replay,
         confirm=ConfirmData(tasks=data.confirm) if data.confirm else None,
@@ -157,6 +164,7 @@ def wish_of(config: StudyConfig) -> Wish:
         cpus=config.resources.cpus_per_worker,
         workers=config.resources.workers_per_trial,
         gpus=config.resources.gpus_per_worker,
+        elastic=config.resources.min_workers is not None,
         sharding=config.resources.sharding,
         micro_batch=config.training.micro_batch_size,
         checkpointing=config.training.activation_checkpointing,
@@ -174,7 +182,7 @@ def _checked_fingerprint(config: StudyConfig) -> str:
     from trainables.model import check_weights, model_fingerprint
 
     try:
-        check_weights(config.model.path)
+        check_weights(config.model.path, trust=config.model.trust_remote_code)
         return model_fingerprint(config.model.path)
     except ValueError as error:
         raise InputError(str(error)) from None

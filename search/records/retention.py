@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,36 +14,53 @@ from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, Rung, TrialResult, TrialState
 from search.selection import Selection
+from trainables.pointer import TENSORS
 
-_TENSORS = "*.safetensors"
 _KEPT: Final[Mapping[str, str]] = {
     "selected": "what its own rule selected",
     "pareto": "what its own rule selected or took as a finalist, of the feasible front and the named choices",
 }
 
 
-def with_kept_weights(record: StudyRecord, selection: Selection, folder: StudyFolder) -> StudyRecord:
-    """Delete the trained parameters that `selection.keep_weights` does not keep; return the record without.
-
-    What a failed trial left goes in any case, its optimiser's state maybe among it. Nothing outside the
-    study's folder is touched.
+def kept_files(record: StudyRecord, selection: Selection, folder: StudyFolder) -> frozenset[Path]:
+    """Return the files of trained parameters that `selection.keep_weights` keeps.
 
     Args:
         record: What the study measured.
         selection: The verdict.
         folder: The study's folder.
     """
-    root = folder.root.absolute()
     kept = {Path(rung.weights) for rung in _kept_rungs(record, selection) if rung.weights is not None}
     for run in _kept_runs(record, selection):
-        kept.update((root / run.folder).glob(_TENSORS))
+        kept.update((folder.root.absolute() / run.folder).glob(TENSORS))
+    return frozenset(kept)
+
+
+def with_kept_weights(record: StudyRecord, kept: Collection[Path]) -> StudyRecord:
+    """Return the record of what was measured without the trained parameters that do not stay.
+
+    Args:
+        record: What the study measured.
+        kept: The files that stay.
+    """
+    trials = {trial.number: _of_kept(trial, kept) for trial in record.trials}
+    points = (_point_of_kept(point, trials, kept) for point in record.points)
+    return replace(record, trials=tuple(trials.values()), points=tuple(points))
+
+
+def delete_others(folder: StudyFolder, kept: Collection[Path]) -> None:
+    """Delete all trained parameters of a study but those that stay.
+
+    What a failed trial left goes in any case. Nothing outside the study's folder is touched.
+
+    Args:
+        folder: The study's folder.
+        kept: The files that stay.
+    """
     for part in (folder.trials, folder.points, folder.finalists):
-        for path in part.absolute().rglob(_TENSORS):
+        for path in part.absolute().rglob(TENSORS):
             if path not in kept:
                 path.unlink()
-    trials = {trial.number: _without_lost(trial) for trial in record.trials}
-    points = (_point_without_lost(point, trials) for point in record.points)
-    return replace(record, trials=tuple(trials.values()), points=tuple(points))
 
 
 def points_to_write(record: StudyRecord, selection: Selection) -> tuple[PointResult, ...]:
@@ -115,16 +132,18 @@ def _feasible(found: Iterable[Candidate], selection: Selection) -> Iterator[Cand
             yield each
 
 
-def _without_lost(trial: TrialResult) -> TrialResult:
-    rungs = tuple(_rung_without_lost(rung) for rung in trial.rungs)
+def _of_kept(trial: TrialResult, kept: Collection[Path]) -> TrialResult:
+    rungs = tuple(_rung_of_kept(rung, kept) for rung in trial.rungs)
     return trial if rungs == trial.rungs else replace(trial, rungs=rungs)
 
 
-def _point_without_lost(point: PointResult, trials: Mapping[int, TrialResult]) -> PointResult:
-    rung = None if point.rung is None else _rung_without_lost(point.rung)
+def _point_of_kept(
+    point: PointResult, trials: Mapping[int, TrialResult], kept: Collection[Path]
+) -> PointResult:
+    rung = None if point.rung is None else _rung_of_kept(point.rung, kept)
     return replace(point, trial=trials[point.trial.number], rung=rung)
 
 
-def _rung_without_lost(rung: Rung) -> Rung:
-    lost = rung.weights is not None and not Path(rung.weights).exists()
+def _rung_of_kept(rung: Rung, kept: Collection[Path]) -> Rung:
+    lost = rung.weights is not None and Path(rung.weights) not in kept
     return replace(rung, weights=None) if lost else rung

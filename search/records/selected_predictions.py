@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from search.records.predictions import Whose, read_answers, read_whose
 from search.records.stored_finalists import slug_of
 from search.records.study_folder import StudyFolder
 from search.selection import Selection
+from trainables.files import copy_atomically
 
 SELECTED: Final = "selected"
 _FORMER: Final = "former"
@@ -57,7 +57,7 @@ def table_for(folder: StudyFolder, selection: Selection, home: Path) -> Path | N
     found = next((file for file in files if is_of(file, selection)), None)
     if found is None or found == files[0]:
         return found
-    return Path(shutil.copyfile(found, home / found.name))
+    return copy_atomically(found, home / found.name)
 
 
 def put_table(folder: StudyFolder, table: Path | None) -> None:

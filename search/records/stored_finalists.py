@@ -11,7 +11,9 @@ from search.decision.candidates import EVALUATIONS_FILE
 from search.decision.evidence import Estimate, Estimates, Finalist, FinalistRun
 from search.objective import Score
 from search.records.stored_results import read_json, rung_from_dict, rung_to_dict, write_json
-from trainables.files import write_atomically
+from search.records.stored_shapes import FinalistShape, RunShape
+from search.results import Rung
+from trainables.files import naming, write_atomically
 from trainables.scoring.evaluation import Evaluation, evaluations_json, read_evaluations
 
 FINALIST_FILE: Final = "finalist.json"
@@ -80,25 +82,74 @@ def read_finalists(folder: Path) -> tuple[Finalist, ...]:
         OSError: A file can't be read.
         ValueError: One is damaged.
     """
-    found = [read_json(file) for file in folder.glob(f"finalists/*/{FINALIST_FILE}")]
+    found = {file: read_json(file, FinalistShape) for file in folder.glob(f"finalists/*/{FINALIST_FILE}")}
     return tuple(
-        Finalist(
+        _read_finalist(folder, file, fields)
+        for file, fields in sorted(found.items(), key=lambda item: item[1]["place"])
+    )
+
+
+def _read_finalist(folder: Path, file: Path, fields: Mapping[str, Any]) -> Finalist:
+    with naming(file):
+        return Finalist(
             candidate=fields["candidate"],
             runs=tuple(_read_run(folder, own) for own in fields["runs"]),
             estimates=None if fields["estimates"] is None else _estimates(fields["estimates"]),
             dropped=fields["dropped"],
         )
-        for fields in sorted(found, key=lambda fields: fields["place"])
-    )
+
+
+def read_runs(folder: Path) -> dict[str, FinalistRun]:
+    """Return the finalists' runs, as far as they have come, by their folders relative to the study's.
+
+    Args:
+        folder: The study's folder.
+
+    Raises:
+        OSError: A file can't be read.
+        DamagedFile: One is damaged.
+    """
+    files = folder.glob(f"finalists/*/seed_*/{RUN_FILE}")
+    runs = (_read_run(folder, str(file.parent.relative_to(folder))) for file in files)
+    return {run.folder: run for run in runs}
+
+
+def read_confirmed(folder: Path) -> dict[str, FinalistRun]:
+    """Return those of `read_runs` that were scored on the confirm splits."""
+    return {own: run for own, run in read_runs(folder).items() if run.confirmed is not None}
+
+
+def read_measured(folder: Path, candidate: str, seed: int) -> tuple[Rung, dict[str, Evaluation]] | None:
+    """Return what a run scored on the search split; None where that is not known.
+
+    Args:
+        folder: The study's folder.
+        candidate: The finalist's key.
+        seed: The run's seed.
+
+    Raises:
+        OSError: A file can't be read.
+        DamagedFile: One is damaged.
+    """
+    own = run_folder(candidate, seed)
+    file = folder / own / EVALUATIONS_FILE
+    if not ((folder / own / RUN_FILE).exists() and file.exists()):
+        return None
+    rung = _read_run(folder, str(own)).rung
+    return None if rung is None else (rung, read_evaluations(file))
 
 
 def _read_run(folder: Path, own: str) -> FinalistRun:
-    fields = read_json(folder / own / RUN_FILE)
+    file = folder / own / RUN_FILE
+    fields = read_json(file, RunShape)
+    with naming(file):
+        rung = None if fields["rung"] is None else rung_from_dict(fields["rung"], folder)
+        confirmed = None if fields["confirmed"] is None else Score.from_metrics(fields["confirmed"])
     return FinalistRun(
         seed=fields["seed"],
-        rung=None if fields["rung"] is None else rung_from_dict(fields["rung"], folder),
-        confirm={} if fields["confirmed"] is None else read_evaluations(folder / own / CONFIRM_FILE),
-        confirmed=None if fields["confirmed"] is None else Score.from_metrics(fields["confirmed"]),
+        rung=rung,
+        confirm={} if confirmed is None else read_evaluations(folder / own / CONFIRM_FILE),
+        confirmed=confirmed,
         folder=own,
         error=fields["error"],
     )

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from search.objective import Score
+from search.records.stored_shapes import PointShape, Shape, TrialShape
 from search.results import PointResult, Rung, TrialResult, TrialState
+from search.settings.user_input import parse_section
 from spaces.points import Point
 from spaces.recipe import Recipe
-from trainables.files import write_atomically
+from trainables.files import naming, read_object, write_atomically
 
 TRIAL_FILE: Final = "trial.json"
 POINT_FILE: Final = "point.json"
@@ -54,7 +56,11 @@ def read_trial(folder: Path, file: Path) -> TrialResult:
         OSError: The file can't be read.
         ValueError: It is damaged.
     """
-    fields = read_json(file)
+    fields = read_json(file, TrialShape)
+    if fields["trial_id"] != file.parent.name:
+        raise ValueError(
+            f"trial_id: expected {file.parent.name!r}, its folder's name, got {fields['trial_id']!r}"
+        )
     started = fields.get("started")
     return TrialResult(
         trial_id=fields["trial_id"],
@@ -101,7 +107,9 @@ def read_point(folder: Path, file: Path, trials: Mapping[int, TrialResult]) -> P
         OSError: The file can't be read.
         ValueError: It is damaged.
     """
-    fields = read_json(file)
+    fields = read_json(file, PointShape)
+    if fields["trial"] not in trials:
+        raise ValueError(f"trial {fields['trial']}, of which it is made, is not there")
     return PointResult(
         number=fields["number"],
         point=Point.from_dict(fields["point"]),
@@ -125,6 +133,8 @@ def rung_to_dict(rung: Rung, folder: Path) -> dict[str, Any]:
         "values": dict(rung.values),
         "metrics": dict(rung.metrics),
         "weights": str(weights.relative_to(root)) if weights is not None and inside else rung.weights,
+        "sha256": rung.sha256,
+        "at": rung.at if math.isfinite(rung.at) else None,
     }
 
 
@@ -136,6 +146,9 @@ def rung_from_dict(fields: Mapping[str, Any], folder: Path) -> Rung:
         folder: The study's folder, where it lies now.
     """
     weights = None if fields["weights"] is None else folder.absolute() / fields["weights"]
+    if weights is not None and not weights.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"weights: expected a file in {folder}, got {fields['weights']!r}")
+    at = fields.get("at")
     return Rung(
         step=fields["step"],
         progress=fields["progress"],
@@ -143,6 +156,8 @@ def rung_from_dict(fields: Mapping[str, Any], folder: Path) -> Rung:
         values=fields["values"],
         metrics=fields["metrics"],
         weights=str(weights) if weights is not None and weights.exists() else None,
+        sha256=fields.get("sha256"),
+        at=math.nan if at is None else at,
     )
 
 
@@ -151,11 +166,19 @@ def write_json(file: Path, fields: Mapping[str, Any]) -> None:
     write_atomically(file, json.dumps(fields, allow_nan=False).encode())
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path, shape: type[Shape] | None = None) -> dict[str, Any]:
     """Read back what `write_json` wrote.
+
+    Args:
+        file: The file.
+        shape: What it must hold.
 
     Raises:
         OSError: The file can't be read.
-        ValueError: It is not JSON.
+        ValueError: It holds something else; the message names it.
     """
-    return json.loads(file.read_text(encoding="utf-8"))
+    fields = read_object(file)
+    if shape is not None:
+        with naming(file):
+            parse_section(shape, fields, str(file))
+    return fields

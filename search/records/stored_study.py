@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from search.config import StudyConfig
 from search.data.leakage import Leak
 from search.decision.candidates import candidates
 from search.objective import Objective
-from search.records.stored_finalists import read_finalists
+from search.records.stored_finalists import CONFIRM_FILE, read_finalists
 from search.records.stored_results import (
     POINT_FILE,
     TRIAL_FILE,
@@ -20,23 +20,34 @@ from search.records.stored_results import (
     read_trial,
     write_json,
 )
+from search.records.stored_shapes import FactsShape, TrainingShape
 from search.records.study_folder import StudyFolder
+from search.records.study_identity import StudyIdentity
 from search.records.study_record import StudyRecord
 from search.results import PointResult, TrialResult
 from search.settings.user_input import InputError, parse_section, read_mapping
 from spaces.nearest import did_you_mean
 from trainables.data.bad_samples import BadSample
-from trainables.files import write_atomically
+from trainables.files import naming, write_atomically
 from trainables.scoring.evaluation import Evaluation, evaluations_json, read_evaluations
 
 
-def write_facts(folder: StudyFolder, record: StudyRecord) -> None:
-    """Write what no file of a trial or point tells; called when a study starts, and when it has ended."""
+def write_facts(folder: StudyFolder, record: StudyRecord, kept: Collection[Path] | None = None) -> None:
+    """Write what no file of a trial or point tells; called when a study starts, and when it has ended.
+
+    Args:
+        folder: The study's folder.
+        record: What it measured.
+        kept: The files of trained parameters that stay; None before that is known.
+    """
+    root = folder.root.absolute()
     write_json(
         folder.facts,
         {
             "finished": record.finished,
+            "study_id": StudyIdentity.read(folder).study_id if folder.identity.is_file() else None,
             "run_id": record.run_id,
+            "kept": None if kept is None else sorted(str(path.relative_to(root)) for path in kept),
             "seconds": record.seconds,
             "points_seconds": record.points_seconds,
             "finalists_seconds": record.finalists_seconds,
@@ -49,6 +60,17 @@ def write_facts(folder: StudyFolder, record: StudyRecord) -> None:
             "bad": [dataclasses.asdict(bad) for bad in record.bad],
         },
     )
+
+
+def read_kept(folder: StudyFolder) -> frozenset[Path] | None:
+    """Return the files of trained parameters that stay, of a study that has ended; None where it says none.
+
+    Raises:
+        OSError: The file can't be read.
+        DamagedFile: It is damaged.
+    """
+    kept = read_json(folder.facts, FactsShape).get("kept")
+    return None if kept is None else frozenset(folder.root.absolute() / each for each in kept)
 
 
 def write_base(folder: StudyFolder, base: Mapping[str, Evaluation]) -> None:
@@ -71,13 +93,27 @@ def read_study(root: Path) -> StudyRecord:
         raise InputError(_no_study(root))
     config = parse_section(StudyConfig, read_mapping(folder.study, "study file"), str(folder.study))
     if not folder.base.is_file():
-        raise InputError(
-            f"{root}: the study ended before its base was evaluated, so there is nothing to read"
-        )
+        raise InputError(_no_base(folder))
     try:
         return _read(folder, config)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{root}: a file of the study is damaged: {error!r}") from None
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: this file of the study can't be read: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _no_base(folder: StudyFolder) -> str:
+    """Say why there is no `base.json`: it never was there, or is no longer."""
+    if folder.base.exists():
+        return f"{folder.base}: expected a file, but this is none that can be read"
+    if next(folder.trials.glob(f"*/{TRIAL_FILE}"), None) is None:
+        return f"{folder.root}: the study ended before its base was evaluated, so there is nothing to read"
+    return (
+        f"{folder.base}: this file of the study is missing, though trials have ended: it was removed, and "
+        "what they gained and forgot can't be told without it"
+    )
 
 
 def read_retraining(folder: StudyFolder) -> tuple[Mapping[str, float], ...]:
@@ -88,8 +124,12 @@ def read_retraining(folder: StudyFolder) -> tuple[Mapping[str, float], ...]:
         ValueError: One is damaged.
     """
     files = sorted(folder.root.glob("finalists/trained/*/training.json"))
-    found = [read_json(file)["metrics"] for file in files]
-    return tuple(metrics[max(metrics, key=int)] for metrics in found if metrics)
+    last = []
+    for file in files:
+        metrics = read_json(file, TrainingShape)["metrics"]
+        with naming(file):
+            last += [metrics[max(metrics, key=int)]] if metrics else []
+    return tuple(last)
 
 
 def objective_of(config: StudyConfig, base: Mapping[str, Evaluation]) -> Objective:
@@ -120,24 +160,30 @@ def _no_study(root: Path) -> str:
             if near
             else text
         )
-    return f"{root}: no such folder; {did_you_mean(root.name, near)}" if near else f"{root}: no such folder"
+    hint = did_you_mean(root.name, near)
+    return f"{root}: no such folder" + (f"; {hint}" if hint.startswith("did") else "")
 
 
 def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
     base = read_evaluations(folder.base)
-    facts = read_json(folder.facts)
-    trials = _trials(folder)
+    with naming(folder.base):
+        objective = objective_of(config, base)
+    facts = read_json(folder.facts, FactsShape)
+    with naming(folder.facts):
+        leaks = tuple(_leak(fields) for fields in facts["leaks"])
+        bad = tuple(BadSample(**fields) for fields in facts["bad"])
+    trials = read_trials(folder)
     record = StudyRecord(
         config=config,
-        objective=objective_of(config, base),
+        objective=objective,
         base=base,
         trials=trials,
         seconds=facts["seconds"],
         versions=facts["versions"],
-        points=_points(folder, trials),
+        points=read_points(folder, trials),
         points_seconds=facts["points_seconds"],
-        leaks=tuple(_leak(fields) for fields in facts["leaks"]),
-        bad=tuple(BadSample(**fields) for fields in facts["bad"]),
+        leaks=leaks,
+        bad=bad,
         model_fingerprint=facts["model_fingerprint"],
         architecture=facts["architecture"],
         data_fingerprints=facts["data_fingerprints"],
@@ -149,33 +195,87 @@ def _read(folder: StudyFolder, config: StudyConfig) -> StudyRecord:
         run_id=facts["run_id"],
         finished=facts["finished"],
     )
-    _check_finalists(record)
+    _check_parts(folder, record)
     return record
 
 
-def _check_finalists(record: StudyRecord) -> None:
-    """Check that finalists belong to what was measured.
+def _check_parts(folder: StudyFolder, record: StudyRecord) -> None:
+    """Check that what was measured is about the study's tasks, and finalists about what was measured.
 
     Raises:
-        ValueError: One was made of nothing that is there, or is compared with a base that is not.
+        ValueError: Something is of other tasks, a finalist was made of nothing that is there or is compared
+            with a base that is not, or all of them are gone.
     """
+    tasks = {*record.config.targets, *record.config.held_out}
+    check_tasks(folder.base, tasks - record.base.keys())
+    for trial in record.trials:
+        for rung in trial.rungs:
+            check_tasks(folder.trials / trial.trial_id / TRIAL_FILE, tasks - rung.values.keys())
+    for point in record.points:
+        lacking = set() if point.rung is None else tasks - point.rung.values.keys()
+        check_tasks(folder.points / str(point.number) / POINT_FILE, lacking)
     known = {each.key for each in candidates(record.trials, record.points)}
     for finalist in record.finalists:
         if finalist.candidate not in known:
-            raise ValueError(f"finalist {finalist.candidate!r} is no complete trial and no measured point")
+            raise ValueError(
+                f"{folder.finalists}: finalist {finalist.candidate!r} is no complete trial and no measured "
+                "point"
+            )
+        for run in finalist.runs:
+            if run.confirmed is not None:
+                check_tasks(folder.root / run.folder / CONFIRM_FILE, tasks - run.confirm.keys())
         missing = {task for run in finalist.runs for task in run.confirm} - record.confirm_base.keys()
         if missing:
-            raise ValueError(f"confirm_base.json lacks {min(missing)!r}, which finalists were scored on")
+            what = "lacks" if folder.confirm_base.is_file() else "is missing, and with it"
+            raise ValueError(f"{folder.confirm_base} {what} {min(missing)!r}, which finalists were scored on")
+    if record.finished and record.confirm_base and not record.finalists:
+        raise ValueError(
+            f"{folder.finalists}: the finalists of the study are missing, though {folder.confirm_base.name} "
+            f"tells that they were confirmed: they were removed, and what {folder.selected.name}/ was chosen "
+            "by can't be told without them; put them back"
+        )
 
 
-def _trials(folder: StudyFolder) -> tuple[TrialResult, ...]:
-    trials = [read_trial(folder.root, file) for file in folder.trials.glob(f"*/{TRIAL_FILE}")]
+def check_tasks(file: Path, lacking: Collection[str]) -> None:
+    """Check that a file of a study tells of all its tasks.
+
+    Args:
+        file: The file.
+        lacking: The tasks that it does not tell of.
+
+    Raises:
+        ValueError: There are any.
+    """
+    if lacking:
+        raise ValueError(f"{file}: this file of the study is damaged: it lacks the task {min(lacking)!r}")
+
+
+def read_trials(folder: StudyFolder) -> tuple[TrialResult, ...]:
+    """Return the trials that have ended, in the order in which they were started.
+
+    Raises:
+        OSError: A file can't be read.
+        ValueError: One is damaged.
+    """
+    trials = []
+    for file in folder.trials.glob(f"*/{TRIAL_FILE}"):
+        with naming(file):
+            trials.append(read_trial(folder.root, file))
     return tuple(sorted(trials, key=lambda trial: trial.number))
 
 
-def _points(folder: StudyFolder, trials: tuple[TrialResult, ...]) -> tuple[PointResult, ...]:
+def read_points(folder: StudyFolder, trials: Sequence[TrialResult]) -> tuple[PointResult, ...]:
+    """Return the points that were measured, in the order in which they were planned.
+
+    Raises:
+        OSError: A file can't be read.
+        ValueError: One is damaged.
+    """
     by_number = {trial.number: trial for trial in trials}
-    points = [read_point(folder.root, file, by_number) for file in folder.points.glob(f"*/{POINT_FILE}")]
+    points = []
+    for file in folder.points.glob(f"*/{POINT_FILE}"):
+        with naming(file):
+            points.append(read_point(folder.root, file, by_number))
     return tuple(sorted(points, key=lambda point: point.number))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from search.settings.user_input import InputError
+from trainables.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,16 @@ class StudyFolder:
     def study(self) -> Path:
         """The resolved study file."""
         return self.root / "study.yaml"
+
+    @property
+    def identity(self) -> Path:
+        """What tells the study from others of its name, and when it was run."""
+        return self.root / "identity.json"
+
+    @property
+    def spool(self) -> Path:
+        """What MLflow has been told, and what it has yet to be told."""
+        return self.root / "mlflow-spool.db"
 
     @property
     def trials_table(self) -> Path:
@@ -110,17 +124,48 @@ class StudyFolder:
         return self.root / "ray"
 
 
-def make_anew(folder: Path) -> None:
-    """Make an empty folder for a study; an earlier one's is replaced, and nothing else.
+def check_output(folder: Path) -> None:
+    """Refuse a place where no study's folder can be made, before anything is begun.
+
+    Raises:
+        InputError: It can't be; the message names the key.
+    """
+    try:
+        place = next(each for each in folder.absolute().parents if os.path.lexists(each))
+        reason = None if place.is_dir() else f"{place} is no folder"
+        if reason is None:
+            # Rights alone don't tell: root has them in /proc and on a disk that is mounted to be read.
+            tempfile.TemporaryDirectory(dir=place).cleanup()
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise InputError(f"output: {folder} can't be made: {reason}")
+
+
+def make_anew(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder for a study, all of it or nothing; an earlier one's is replaced, and nothing else.
+
+    Args:
+        folder: The study's folder.
+        files: Name -> content of what it holds from the first.
 
     Raises:
         InputError: What lies there is no study's folder, or it can't be made.
     """
+    new, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     try:
+        if folder.exists() and not StudyFolder(folder).study.is_file() and any(folder.iterdir()):
+            raise InputError(f"output: {folder} is not a study's folder, so it is not replaced")
+        for left in (new, old):
+            if left.exists():
+                shutil.rmtree(left)
+        new.mkdir(parents=True)
+        for name, content in files.items():
+            write_atomically(new / name, content)
         if folder.exists():
-            if not StudyFolder(folder).study.is_file() and any(folder.iterdir()):
-                raise InputError(f"output: {folder} is not a study's folder, so it is not replaced")
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
+            folder.replace(old)
+        new.replace(folder)
+        if old.exists():
+            shutil.rmtree(old)
     except OSError as error:
         raise InputError(f"output: {folder} can't be made: {error.strerror}") from None

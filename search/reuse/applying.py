@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from rich.console import Console
 
@@ -32,7 +33,7 @@ from search.reuse.comparison import Compared, Evaluations, compare
 from search.settings.study_file import dump_study
 from search.tracking import StudyTracker
 from spaces.points import Identity, Point
-from trainables.checkpoint import export_delta
+from trainables.checkpoint import CheckpointError, export_delta
 from trainables.files import write_atomically
 from trainables.manifest import TrainableManifest
 from trainables.scoring.evaluation import evaluations_json
@@ -79,14 +80,19 @@ def apply_recipe(
         prepared, placement = placed(prepared, nodes, console)
         config = prepared.config
         folder = StudyFolder(config.folder.absolute())
-        make_anew(folder.root)
-        write_atomically(folder.study, dump_study(config).encode())
+        make_anew(folder.root, {folder.study.name: dump_study(config).encode()})
         if prepared.bad:
             write_atomically(folder.bad_samples, bad_csv(prepared.bad).encode())
         made_with = versions()
         with StudyTracker(config.tracking.uri, config.tracking.experiment) as tracker:
             tags = {**made_with, **data_tags(prepared.leaks, prepared.bad)}
-            tracker.start_study(config, tags=tags, fingerprints=prepared.data_fingerprints, kind="apply")
+            tracker.start_study(
+                config,
+                tags=tags,
+                fingerprints=prepared.data_fingerprints,
+                study_id=uuid4().hex,
+                kind="apply",
+            )
             with open_pool(prepared, placement, folder.ray, grows=grows) as pool:
                 run = StudyRun(
                     prepared=prepared,
@@ -256,13 +262,18 @@ class _Maker:
         folder = self._run.folder
         if isinstance(self.point.transform, Identity):
             (own,) = self.members
-            weights, manifest = Path(own.path), own.manifest
+            weights, manifest, sha256 = Path(own.path), own.manifest, own.sha256
         else:
             target = folder.trials / "point.safetensors"
             report = self.job(PointJob(point=self.point, members=self.members, write_to=str(target)))
             assert report.manifest is not None
-            weights, manifest = target, TrainableManifest.from_dict(report.manifest)
+            assert report.checkpoint is not None
+            manifest, sha256 = TrainableManifest.from_dict(report.manifest), report.checkpoint.sha256
+            weights = target
         fingerprint = self._run.prepared.model_fingerprint
-        export_delta(weights, manifest.to_dict(), fingerprint, folder.selected)
+        try:
+            export_delta(weights, manifest.to_dict(), fingerprint, folder.selected, sha256=sha256)
+        except CheckpointError as error:
+            raise StudyFailed(f"the trained weights can't be handed over: {error}") from None
         # What was trained is handed over; what it was made of can be made again.
         shutil.rmtree(folder.trials)

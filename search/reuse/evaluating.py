@@ -25,6 +25,7 @@ from search.records.study_folder import StudyFolder
 from search.records.versions import versions
 from search.reuse.comparison import Compared, Evaluations, compare
 from search.reuse.recipe_study import with_confirm
+from search.reuse.tensor_check import check_tensors
 from search.settings.study_file import load_study
 from search.settings.user_input import InputError
 from search.tracking import StudyTracker
@@ -167,7 +168,9 @@ def check_delta(folder: Path, prepared: Prepared, any_base: bool) -> TrainedWeig
             f"{folder} was trained from another base than {prepared.config.model.path!r}: its fingerprint "
             f"is {found[:12]}, not {known[:12]}; --any-base evaluates it all the same"
         )
-    return TrainedWeights(path=str((folder / DELTA_FILE).absolute()), manifest=manifest, prefix="")
+    check_tensors(folder / DELTA_FILE, manifest, prepared.config.model)
+    path = str((folder / DELTA_FILE).absolute())
+    return TrainedWeights(path=path, manifest=manifest, prefix="", sha256=description["sha256"])
 
 
 def evaluate(

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from search.config import StudyConfig
 from search.handover.recipe_document import RecipeDocument
 from search.settings.selection_config import FinalistsConfig
-from search.settings.study_file import load_study
+from search.settings.study_file import load_study, override_value
 from search.settings.user_input import InputError
 from spaces.points import Member, Point, Soup
 from spaces.recipe import Recipe
@@ -42,10 +40,7 @@ def divided(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             continue
         if not equals:
             raise InputError(f"override {override!r}: expected key=value, such as recipe.steps=200")
-        try:
-            fields[key.removeprefix(_RECIPES)] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"override {override!r}: the value is not valid YAML") from None
+        fields[key.removeprefix(_RECIPES)] = override_value(override, text)
     return fields, rest
 
 

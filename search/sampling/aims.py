@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from search.results import Rung
 
 AimName = Literal["score", "target_gain", "held_out_forgetting", "cost"]
 Mode = Literal["max", "min"]
@@ -48,6 +51,17 @@ def aims_of(names: Sequence[AimName]) -> tuple[Aim, ...]:
 def losses(aims: Sequence[Aim], result: Mapping[str, Any]) -> tuple[float, ...]:
     """Return a result's values with signs such that smaller is better."""
     return tuple(-aim.value(result) if aim.mode == "max" else aim.value(result) for aim in aims)
+
+
+def as_result(rung: Rung) -> dict[str, Any]:
+    """Return a rung as the result, in Tune's flat form, that it was reported with."""
+    return {
+        "score": rung.score.score,
+        "held_out_forgetting": rung.score.held_out_forgetting,
+        "step": rung.step,
+        "progress": rung.progress,
+        **{f"metrics/{name}": value for name, value in rung.metrics.items()},
+    }
 
 
 def check_objectives(names: tuple[AimName, ...]) -> tuple[AimName, ...]:

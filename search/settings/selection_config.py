@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from search.settings.config_types import Choices, Count, NonNegative, Number, Section
+from search.settings.config_types import Choices, Count, NonNegative, Number, Positive, Section
 
 Maximised = Literal["score", "target_gain"]
 TieBreak = Literal["held_out_forgetting", "worst_forgetting", "cost", "target_gain"]
@@ -37,6 +37,9 @@ class SelectionConfig(Section):
     keep_weights: KeptWeights = Field(
         "pareto",
         description="Whose trained parameters stay when the study has ended; pareto: the feasible front's.",
+    )
+    max_disk_gib: Positive | None = Field(
+        None, description="Bound in GiB on what trained weights and checkpoints take; null: none."
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from search.config import StudyConfig
+from search.settings.safe_yaml import YamlError, read_yaml
 from search.settings.task_resolution import definitions, whole
 from search.settings.user_input import InputError, no_such_file, parse_section, read_mapping
 from search.stores.passwords import without_password
@@ -40,7 +41,7 @@ def load_study(
     content = read_mapping(path, "study file")
     for override in overrides:
         apply_override(content, override)
-    config = parse_study(complete(content), str(path))
+    config = parse_study(complete(content), str(path), overrides)
     try:
         return with_definitions(resolve_paths(config, path.parent))
     except InputError:
@@ -85,17 +86,18 @@ def with_definitions(config: StudyConfig) -> StudyConfig:
     return config
 
 
-def parse_study(content: dict[str, Any], source: str) -> StudyConfig:
+def parse_study(content: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> StudyConfig:
     """Validate a study's plain values.
 
     Args:
         content: What the file holds.
         source: Name of the file, for messages.
+        overrides: What has replaced some of it.
 
     Raises:
         InputError: A key is unknown or missing, or a value breaks a rule.
     """
-    return parse_section(StudyConfig, content, source)
+    return parse_section(StudyConfig, content, source, overrides)
 
 
 def dump_study(config: StudyConfig) -> str:
@@ -112,6 +114,19 @@ def plain_values(config: StudyConfig) -> dict[str, Any]:
     return values
 
 
+def override_value(override: str, text: str) -> Any:
+    """Return the value of an override, of which it is the text.
+
+    Raises:
+        InputError: It is not YAML.
+    """
+    try:
+        return read_yaml(text)
+    except YamlError as error:
+        reason = "not valid YAML" if str(error).startswith("not valid YAML") else str(error)
+        raise InputError(f"override {override!r}: the value is {reason}") from None
+
+
 def apply_override(content: dict[str, Any], override: str) -> None:
     """Put a setting such as `search.trials=8` into a study's plain values, in place.
 
@@ -121,10 +136,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise InputError(f"override {override!r}: expected key=value, such as search.trials=8")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"override {override!r}: the value is not valid YAML") from None
+    value = override_value(override, text)
     *parents, last = key.split(".")
     section = content
     for depth, parent in enumerate(parents, start=1):

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from search.settings.config_types import Count, Distinct, NonNegative, Number, Positive, Section
+from search.settings.config_types import (
+    Count,
+    Distinct,
+    NonNegative,
+    Number,
+    PathText,
+    Positive,
+    Section,
+)
 from spaces.nearest import near_miss
 from trainables.data.samples import SPLITS, Split
 from trainables.data.task_spec import Format, Origin, TaskSpec
@@ -118,8 +126,11 @@ class LmEvalConfig(Section):
     """A task of EleutherAI's lm-eval, which defines and scores it."""
 
     task: str = Field(description="lm-eval's name of the task.")
-    task_folder: str | None = Field(
+    task_folder: PathText | None = Field(
         None, description="Folder of lm-eval's YAML definitions of your own; null: those that it ships."
+    )
+    run_code: bool = Field(
+        False, description="Whether what that folder says may run as code, as lm-eval makes it."
     )
     num_fewshot: Annotated[int, Field(ge=0)] | None = Field(
         None, description="Examples before each question; null: as the task says, else none."
@@ -145,16 +156,16 @@ class TaskConfig(Section):
         None, description="A task of lm-eval, which then says all that the other keys would."
     )
     card: str | None = Field(None, description="Card that this one starts from; keys given here replace its.")
-    source: str | None = Field(
+    source: PathText | None = Field(
         None, description="File, folder, or id on the hub of the data set that splits are parts of."
     )
     configuration: str | None = Field(None, description="Name of a hub data set's configuration.")
     revision: str | None = Field(None, description="Commit, branch or tag of a hub data set.")
-    train: str | None = Field(
+    train: PathText | None = Field(
         None, description="Training samples: a file, or with `source` the name of its split."
     )
-    search: str | None = Field(None, description="Samples that trials are scored on; as for `train`.")
-    confirm: str | None = Field(
+    search: PathText | None = Field(None, description="Samples that trials are scored on; as for `train`.")
+    confirm: PathText | None = Field(
         None, description="Samples for a final check, which the search never sees; as for `train`."
     )
     divide: DivideConfig = Field(
@@ -171,7 +182,9 @@ class TaskConfig(Section):
     answer: Literal["text", "letter"] | None = Field(
         None, description="How the answer to a choice is written; null: as its letter."
     )
-    images: str | None = Field(None, description="Folder that image paths are relative to; null: the file's.")
+    images: PathText | None = Field(
+        None, description="Folder that image paths are relative to; null: the file's."
+    )
     metric: Annotated[MetricConfig, BeforeValidator(_metric)] = Field(
         MetricConfig(), description="How an answer is scored; its name, or a mapping with options."
     )
@@ -246,10 +259,10 @@ class TaskConfig(Section):
 class DataConfig(Section):
     """How all tasks' data are treated."""
 
-    tasks: str | None = Field(
+    tasks: PathText | None = Field(
         None, description="Folder of task definitions, one YAML file each, named by its task."
     )
-    mirror: str | None = Field(
+    mirror: PathText | None = Field(
         None, description="Folder of copies of hub data sets, `<owner>/<name>/`, looked into first."
     )
     on_bad_sample: Literal["error", "skip"] = Field(
@@ -261,6 +274,9 @@ class DataConfig(Section):
     on_leak: Literal["error", "drop"] = Field(
         "error",
         description="Whether a training sample that is also a scored one stops the study or is left out.",
+    )
+    allow_outside: bool = Field(
+        False, description="Whether images that data files name may lie outside of the folder of images."
     )
     cache_gib: Positive = Field(
         20.0, description="Size in GiB up to which a split's encoded samples are kept on storage."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,6 +98,11 @@ def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig, 
     if definition is None:
         return EmbeddedTask(name=name)
     if (harness := definition.lm_eval) is not None:
+        if harness.task_folder is not None and not harness.run_code:
+            raise ValueError(
+                f"tasks.{name}.lm_eval.task_folder: lm-eval runs as code what such a folder says (functions, "
+                f"classes and templates), which is done only with tasks.{name}.lm_eval.run_code: true"
+            )
         try:
             return LmEvalTask.find(
                 name,
@@ -110,7 +116,8 @@ def _task(key: str, name: str, definition: TaskConfig | None, data: DataConfig, 
             )
         except ValueError as error:
             raise ValueError(f"{key}: task {name!r}: {error}") from None
-    return SourceTask(spec=definition.spec(name), mirror=data.mirror)
+    spec = replace(definition.spec(name), allow_outside=data.allow_outside)
+    return SourceTask(spec=spec, mirror=data.mirror)
 
 
 def _read(path: Path) -> TaskConfig:

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from search.settings.safe_yaml import YamlError, read_yaml
 from spaces.nearest import did_you_mean
-from trainables.sources.row_check import NESTED_TOO_DEEPLY, check_value
 
 
 class InputError(ValueError):
@@ -20,23 +19,6 @@ class InputError(ValueError):
 
 
 _Section = TypeVar("_Section", bound=BaseModel)
-
-
-class _OneOfEachKey(yaml.SafeLoader):
-    """Refuses what YAML itself forbids, though PyYAML takes the last: a key that a mapping has twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Here, and not where values are made of nodes: by then `<<` has mixed in another mapping's keys.
-        node = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            name, line = (key.tag, key.value), key.start_mark.line + 1
-            if name in lines:
-                raise InputError(f"line {line}: the key {key.value!r} stands in line {lines[name]} already")
-            lines[name] = line
-        return node
 
 
 def read_mapping(path: Path, kind: str) -> dict[str, Any]:
@@ -47,19 +29,15 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
         kind: What messages call such a file.
 
     Raises:
-        InputError: It is not YAML, or something else.
+        InputError: It can't be read, is not YAML, or something else.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _OneOfEachKey)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise InputError(f"{path}: {NESTED_TOO_DEEPLY}") from None
-    try:
-        check_value(content)
-    except ValueError as error:
+        content = read_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: the {kind} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid YAML: not UTF-8 text: {error}") from None
+    except YamlError as error:
         raise InputError(f"{path}: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {kind} is a mapping of keys, got {type(content).__name__}")
@@ -75,17 +53,22 @@ def no_such_file(path: Path, kind: str) -> InputError:
     """
     if path.is_dir():
         return InputError(f"{path}: expected a {kind}, but this is a folder")
+    if path.exists():
+        return InputError(f"{path}: expected a {kind}, but this is no regular file")
     near = did_you_mean(path.name, [file.name for file in path.parent.glob("*.yaml") if file.is_file()])
     return InputError(f"{path}: no such {kind}" + (f"; {near}" if near.startswith("did") else ""))
 
 
-def parse_section(model: type[_Section], content: dict[str, Any], source: str) -> _Section:
+def parse_section(
+    model: type[_Section], content: dict[str, Any], source: str, overrides: Sequence[str] = ()
+) -> _Section:
     """Validate plain values.
 
     Args:
         model: What they are to be.
         content: The values.
         source: Where they come from, for messages.
+        overrides: Settings `key=value` that have replaced some of them, which messages then blame.
 
     Raises:
         InputError: A key is unknown or missing, or a value breaks a rule.
@@ -93,7 +76,18 @@ def parse_section(model: type[_Section], content: dict[str, Any], source: str) -
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{source}: {_first_problem(error, model)}") from None
+        problem = _first_problem(error, model)
+        raise InputError(f"{_blamed(problem, overrides) or source}: {problem}") from None
+
+
+def _blamed(problem: str, overrides: Sequence[str]) -> str | None:
+    """Return the last override that a problem is with; None where it is the file."""
+    key = problem.removeprefix("unknown key ").removeprefix("missing key ").partition(": ")[0].strip("'")
+    for override in reversed(overrides):
+        name = override.partition("=")[0]
+        if key == name or key.startswith(f"{name}.") or name.startswith(f"{key}."):
+            return f"override {override!r}"
+    return None
 
 
 # Pydantic's words for what a study file calls otherwise.

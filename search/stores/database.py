@@ -49,6 +49,22 @@ def tables(address: str, timeout: float = _TIMEOUT) -> frozenset[str]:
         return frozenset(sqlalchemy.inspect(connection).get_table_names())
 
 
+def check_database(key: str, what: str, address: str) -> None:
+    """Refuse a database that can't be reached, without making one.
+
+    Args:
+        key: The study file's key that has the address.
+        what: What the address leads to.
+        address: An SQLAlchemy address.
+
+    Raises:
+        InputError: It can't be reached; one line.
+    """
+    with refusing(key, what, address):
+        if sqlite_file(address) is None:
+            tables(address)
+
+
 @contextmanager
 def prepared_alone(address: str) -> Iterator[None]:
     """Hold a database for the making of its tables, so that two programs don't make them at once.

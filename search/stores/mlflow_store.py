@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from search.settings.study_file import InputError
 from search.stores.database import prepared_alone, refusing, sqlite_file, tables
 
+_PROBE = 4096  # bytes: a full disk takes an empty file
 _BATCH = 100  # MLflow's bound on parameters, and on tags, in one call
 
 
-def prepare_store(uri: str) -> None:
+def prepare_store(uri: str, experiment: str | None = None) -> None:
     """Create the store's tables once, or reach its server, before anything else touches it.
 
     Several processes that meet a fresh database at once leave it unusable. A database of an older
@@ -25,20 +30,53 @@ def prepare_store(uri: str) -> None:
 
     Args:
         uri: MLflow tracking URI.
+        experiment: An experiment that must take writes, and artifacts where they lie in a local folder; made
+            if there is none.
 
     Raises:
         InputError: The store cannot be reached or written; one line that names the URI.
     """
     is_database = _is_database(uri)
     with refusing_store(uri), quiet(), prepared_alone(uri) if is_database else nullcontext():
-        from mlflow.tracking import MlflowClient
-
         if uri.startswith(("http://", "https://")):
             _reach_server(uri)
         # Both keep their version in a table of the same name, and each takes the other's for its own.
         if is_database and {"studies", "trials"} <= tables(uri):
             raise InputError("it holds Optuna's tables; give MLflow a database of its own")
-        MlflowClient(uri).search_experiments(max_results=1)
+        client = mlflow_client(uri)
+        client.search_experiments(max_results=1)
+        if experiment is not None:
+            _try_to_write(client, experiment_id(client, uri, experiment))
+
+
+def _try_to_write(client: Any, experiment: str) -> None:
+    """Write a tag of an experiment, and a file beside its artifacts where these lie in a local folder."""
+    # Another value each time: MLflow does not write one that is there.
+    client.set_experiment_tag(experiment, "recipe_search.checked", str(time.time_ns()))
+    location = urlsplit(client.get_experiment(experiment).artifact_location)
+    if location.scheme not in ("", "file"):
+        return
+    folder = Path(unquote(location.path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+    except OSError as error:
+        raise InputError(f"its artifacts can't be written to {folder}: {error.strerror}") from None
+
+
+def mlflow_client(uri: str) -> Any:
+    """Return MLflow's client of a store, which fails at once where no server answers, and shows no bars.
+
+    By itself it would try for four minutes; who calls it tries again, or says so.
+    """
+    from mlflow import environment_variables as settings
+    from mlflow.tracking import MlflowClient
+
+    # MLflow has no other way, and reads them at each request; a person's own are left.
+    os.environ.setdefault(settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES.name, "0")
+    os.environ.setdefault(settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.name, "false")
+    return MlflowClient(uri)
 
 
 def log_batch(
@@ -163,11 +201,16 @@ def refusing_store(uri: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def quiet(name: str = "mlflow.store.db.utils") -> Iterator[None]:
-    """Keep a part of MLflow from telling on stderr what it does, such as that it makes its tables."""
+def quiet(name: str = "mlflow.store.db.utils", *, silent: bool = False) -> Iterator[None]:
+    """Keep a part of MLflow from telling on stderr what it does, such as that it makes its tables.
+
+    Args:
+        name: The part.
+        silent: Whether its warnings and errors are kept from it, too.
+    """
     logger = logging.getLogger(name)
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.CRITICAL + 1 if silent else logging.WARNING)
     try:
         yield
     finally:

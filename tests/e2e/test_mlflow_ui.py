@@ -43,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uri = f"sqlite:///{database}"
     prepare_store(uri)
     with StudyTracker(uri, "ui") as tracker:
-        tracker.start_study(STUDY.config, tags={}, fingerprints={})
+        tracker.start_study(STUDY.config, tags={}, fingerprints={}, study_id="a1b2")
         tracker.log_base(STUDY.base, cached=False)
         for result in STUDY.trials:
             tracker.start_trial(result.trial_id, result.number, result.recipe, result.preset)

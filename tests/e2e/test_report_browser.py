@@ -127,6 +127,30 @@ def test_hostile_texts_stay_texts(browser: Browser, tmp_path: Path) -> None:
     assert seen.console == []
 
 
+BREAK_OUT = "</script></title><img src=x onerror=\"document.title='hacked'\"><!--<script>"
+
+
+def test_what_would_break_out_of_a_script_or_an_attribute_stays_text(
+    browser: Browser, tmp_path: Path
+) -> None:
+    base = {"count": 10.0, "clock": 20.0, BREAK_OUT: 90.0}
+    study = config(held_out=[BREAK_OUT]).model_copy(update={"name": BREAK_OUT})
+    trials = [
+        trial(
+            0, [{"count": 40.0}, {"count": 40.0, BREAK_OUT: 80.0}], study=study, base=base, preset=BREAK_OUT
+        ),
+        trial(1, study=study, base=base, state=TrialState.FAILED, error=BREAK_OUT),
+    ]
+    seen = look(browser, save(tmp_path, record(trials, study=study, base=base)))
+    title = re.search(r"<title>(.*?)</title>", seen.dom, re.DOTALL)
+    assert title is not None
+    assert title[1] != "hacked"
+    assert not re.search(r"<img[^>]* onerror=", seen.dom)
+    assert len(re.findall(r"<script[ >]", seen.dom)) == 3
+    assert seen.dom.count("&lt;img src=x onerror=") >= 3
+    assert seen.console == []
+
+
 PROBE = """
 document.body.dataset.pictures = JSON.stringify([...document.images].map(
   image => [image.naturalWidth, image.width, getComputedStyle(image).imageRendering]));

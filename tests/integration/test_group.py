@@ -13,9 +13,12 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from faults import spoil_disk
 from tiny_models import measured, setup, train_job
 
-from trainables.group import GroupFailed, WorkerGroup
+from trainables.group import WorkerGroup
+from trainables.pointer import Pointer
+from trainables.workers.causes import GroupFailed, GroupHopeless
 from trainables.workers.execution import GroupShape
 from trainables.workers.jobs import EvaluateJob, Job, Report, TrainJob, WorkerSetup
 from trainables.workers.workbench import Workbench
@@ -48,6 +51,10 @@ def served(group: Any, job: Job) -> list[Report]:
 def fresh(base: Path, job: Job) -> list[Report]:
     """Run a job on a model that was just loaded, in this process and without Ray."""
     return list(Workbench(setup(base)).run(job))
+
+
+def checkpoints(job: TrainJob) -> list[str]:
+    return sorted(path.name for path in Path(job.folder).iterdir())
 
 
 def workers() -> list[psutil.Process]:
@@ -92,7 +99,7 @@ def test_workers_wait_for_the_next_report_to_be_asked_for(group: Any, tmp_path: 
     assert not Path(job.folder).exists(), "the job began before its first report was asked for"
     ray.get(group.next_report.remote(sequence))
     time.sleep(0.5)
-    assert [path.name for path in Path(job.folder).iterdir()] == ["step_000001.safetensors"]
+    assert checkpoints(job) == ["step_000001.optimizer.safetensors", "step_000001.safetensors"]
     ray.get(group.abandon.remote(sequence))
 
 
@@ -119,7 +126,7 @@ def test_what_belongs_to_an_earlier_job_is_refused(group: Any, base: Path, tmp_p
     old = ray.get(group.submit.remote(train_job(tmp_path / "old", "down")))
     job = train_job(tmp_path / "new", "down")
     sequence = ray.get(group.submit.remote(job))
-    assert ray.get(group.report.remote(old, Report(step=2, done=False))) is False
+    assert ray.get(group.report.remote(life_of(group), old, Report(step=2, done=False))) is False
     with pytest.raises(GroupFailed, match="the job was abandoned"):
         ray.get(group.next_report.remote(old))
     ray.get(group.abandon.remote(old))
@@ -127,6 +134,54 @@ def test_what_belongs_to_an_earlier_job_is_refused(group: Any, base: Path, tmp_p
     assert not Path(job.folder).exists(), "asking for an old job's report let the new job go on"
     first, last = (ray.get(group.next_report.remote(sequence), timeout=60) for _ in range(2))
     assert measured([first, last]) == measured(fresh(base, train_job(tmp_path / "fresh", "down")))
+
+
+def life_of(group: Any) -> int:
+    life: int = ray.get(group.__ray_call__.remote(lambda actor: actor._life))
+    return life
+
+
+def test_what_workers_of_an_earlier_life_still_say_is_refused(group: Any, base: Path, tmp_path: Path) -> None:
+    """As from a node that was cut off from the group, given up, and found again."""
+    served(group, EvaluateJob())
+    before = life_of(group) - 1
+    sequence = ray.get(group.submit.remote(train_job(tmp_path / "job", "down")))
+    said = group.report.remote(before, sequence, Report(step=6, done=True))
+    assert ray.get(said, timeout=10) is False
+    pending = group.next_report.remote(sequence)
+    assert ray.get(group.next_job.remote(before), timeout=10) is None
+    first, last = ray.get(pending, timeout=60), ray.get(group.next_report.remote(sequence), timeout=60)
+    assert measured([first, last]) == measured(fresh(base, train_job(tmp_path / "fresh", "down")))
+
+
+def test_what_is_said_late_does_not_count_against_the_open_job(group: Any, tmp_path: Path) -> None:
+    """By workers of an earlier life, or of a job before, whose checkpoint is none of the open one's."""
+    old = ray.get(group.submit.remote(train_job(tmp_path / "old", "down")))
+    sequence = ray.get(group.submit.remote(train_job(tmp_path / "job", "full", rungs=(2, 1000))))
+    ray.get(group.next_report.remote(sequence), timeout=60)
+    group.next_report.remote(sequence)  # only a worker at work can find a step too large
+    life, pointer = life_of(group), Pointer(str(tmp_path / "old" / "between_000001.safetensors"), "", 1)
+
+    def after(*who: int) -> dict[str, Any]:
+        """Return what the group knows of its attempts at the open job, after something was said."""
+        said = [
+            group.failed.remote(*who, 0, "ValueError: late"),
+            group.stopped.remote(*who, pointer),
+            group.lost.remote(*who, "late"),
+            group.too_large.remote(*who, "late"),
+        ]
+        ray.get(said, timeout=10)
+        return known()
+
+    def known() -> dict[str, Any]:
+        found: dict[str, Any] = ray.get(group.__ray_call__.remote(lambda actor: dict(vars(actor._attempts))))
+        return found
+
+    before = known()
+    assert after(life - 1, sequence) == before
+    assert after(life, old) == before
+    assert after(life, sequence) != before
+    ray.get(group.abandon.remote(sequence))
 
 
 @pytest.mark.parametrize("kind", ["not a number", "exception"])
@@ -143,6 +198,7 @@ def test_a_job_that_fails_is_reported_and_the_next_one_is_fine(
     assert report.done
     assert report.error is not None
     assert report.error.startswith(message)
+    assert not report.lost
     assert "\n" not in report.error
     after = served(group, train_job(tmp_path / "next", "full"))
     assert measured(after) == measured(fresh(base, train_job(tmp_path / "fresh", "full")))
@@ -170,7 +226,7 @@ def test_a_killed_worker_s_job_goes_on_from_its_checkpoint(group: Any, base: Pat
     third = ray.get(group.next_report.remote(sequence), timeout=60)
     undisturbed = fresh(base, train_job(tmp_path / "fresh", "full", rungs=rungs, learning_rate=1e-3))
     assert measured([first, second, third]) == measured(undisturbed)
-    assert [path.name for path in Path(job.folder).iterdir()] == ["step_000303.safetensors"]
+    assert checkpoints(job)[-1] == "step_000303.safetensors"
 
 
 def test_a_job_whose_workers_die_too_often_fails_alone(group: Any, base: Path, tmp_path: Path) -> None:
@@ -179,20 +235,30 @@ def test_a_job_whose_workers_die_too_often_fails_alone(group: Any, base: Path, t
     pending = kill_during(group, job, sequence)
     # Ray Train starts a new worker, which takes the job for the second time.
     deadline = time.monotonic() + 90
-    while ray.get(group.__ray_call__.remote(lambda actor: actor._handed_out)) < 2:
+    while ray.get(group.__ray_call__.remote(lambda actor: actor._attempts._deaths)) < 1:
         assert time.monotonic() < deadline, "the worker was not started again"
         time.sleep(0.2)
     again = worker()
     os.kill(again.pid, signal.SIGKILL)
     report = ray.get(pending, timeout=120)
-    assert report.error == "its workers died 2 times"
+    assert (report.error, report.lost) == ("its workers died 2 times", True)
     after = served(group, train_job(tmp_path / "next", "full"))
     assert measured(after) == measured(fresh(base, train_job(tmp_path / "fresh", "full")))
+
+
+def test_a_write_that_fails_on_the_machine_s_side_is_tried_again(
+    group: Any, base: Path, tmp_path: Path
+) -> None:
+    served(group, EvaluateJob())
+    spoil_disk("worker")
+    reports = served(group, train_job(tmp_path / "spoilt", "full"))
+    assert measured(reports) == measured(fresh(base, train_job(tmp_path / "fresh", "full")))
+    assert all(report.checkpoint is not None for report in reports)
 
 
 def test_a_model_that_can_not_be_loaded_reaches_who_waits(local_ray: None, tmp_path: Path) -> None:
     group = start("broken", setup(tmp_path / "nowhere"), tmp_path / "storage")
     sequence = ray.get(group.submit.remote(EvaluateJob()))
-    with pytest.raises(GroupFailed, match=r"ModelError: model '.*nowhere' can't be loaded"):
+    with pytest.raises(GroupHopeless, match=r"ModelError: model '.*nowhere' can't be loaded"):
         ray.get(group.next_report.remote(sequence), timeout=120)
     ray.get(group.wait_closed.remote(), timeout=60)

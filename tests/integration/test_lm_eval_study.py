@@ -30,7 +30,14 @@ def test_a_task_of_lm_eval_is_held_out(tmp_path: Path) -> None:
         "model": {"path": "model"},
         "tasks": {
             "learnt": {"train": "train.jsonl", "search": "search.jsonl"},
-            "kept": {"lm_eval": {"task": "weighed", "task_folder": "my_tasks", "metric": "acc_norm"}},
+            "kept": {
+                "lm_eval": {
+                    "task": "weighed",
+                    "task_folder": "my_tasks",
+                    "run_code": True,
+                    "metric": "acc_norm",
+                }
+            },
         },
         "targets": ["learnt"],
         "held_out": ["kept"],

@@ -21,11 +21,12 @@ from worlds import in_world
 
 from spaces.parts import Slice
 from spaces.points import Interpolation, Member, Point, Pruning, Soup, Transform
-from trainables.checkpoint import Pointer
+from trainables.checkpoint import optimizer_file
 from trainables.collate import Encoder
 from trainables.loop import TrialFailed
 from trainables.manifest import build_manifest
 from trainables.metrics import MetricSpec
+from trainables.pointer import Pointer
 from trainables.scoring.evaluation import Evaluation
 from trainables.scoring.evaluator import Evaluator
 from trainables.training.optimizer import MasterAdamW
@@ -100,6 +101,7 @@ def serve(workbench: Workbench, job: TrainJob, keep: Path | None = None) -> Outc
         reports.append(report)
         if keep is not None and report.checkpoint is not None and not report.done:
             shutil.copy(report.checkpoint.path, keep)
+            shutil.copy(str(report.checkpoint.optimizer), optimizer_file(keep))
     pointer = reports[-1].checkpoint
     return Outcome(measured(reports), {} if pointer is None else load_file(pointer.path))
 
@@ -130,8 +132,10 @@ def resumed(workbench: Workbench, written: Path, folder: Path) -> Outcome:
     """Go on with `full` from a copy of a first rung: a run deletes what it has gone beyond."""
     folder.mkdir(exist_ok=True)
     path = Path(shutil.copy(rung_of(written, "full"), folder / f"{os.getpid()}.safetensors"))
-    pointer = Pointer(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), RUNGS[0])
-    return serve(workbench, replace(job_of("full", folder / "resumed", {}), resume=pointer))
+    optimizer = Path(shutil.copy(optimizer_file(rung_of(written, "full")), optimizer_file(path)))
+    checksums = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (path, optimizer)]
+    pointer = Pointer(str(path), checksums[0], RUNGS[0], str(optimizer), checksums[1])
+    return serve(workbench, replace(job_of("full", folder / "resumed", {}), resume=(pointer,)))
 
 
 def points(workbench: Workbench, written: Path, folder: Path) -> dict[str, Outcome]:

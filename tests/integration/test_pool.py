@@ -17,8 +17,9 @@ import ray.train
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from tiny_models import setup
 
-from trainables.group import GroupFailed, WorkerGroup
+from trainables.group import WorkerGroup
 from trainables.pool import Lease, WorkerPool
+from trainables.workers.causes import GroupFailed
 from trainables.workers.execution import GroupShape
 from trainables.workers.groups import PoolStatus
 from trainables.workers.jobs import EvaluateJob

@@ -18,6 +18,8 @@ import yaml
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState as OptunaState
 from postgres_server import PASSWORD, PostgresServer, postgres_binaries, postgres_server
+from tracked_study import Store
+from written_twice import written_twice
 
 from search import cli
 from search.clusters.doctor import check_database, check_tracking
@@ -49,6 +51,12 @@ PRELOADED = [
     "search.sampler",
     "search.tracking",
 ]
+
+
+@pytest.fixture(autouse=True)
+def where_artifacts_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A database store keeps artifacts in the folder that a program is started in."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +133,7 @@ def score_of(writer: int, trial: int) -> float:
 def record_a_study(address: str, experiment: str, writer: int) -> None:
     tracker = StudyTracker(address, experiment)
     with tracker:
-        tracker.start_study(study_config(f"study{writer}"), tags={}, fingerprints={})
+        tracker.start_study(study_config(f"study{writer}"), tags={}, fingerprints={}, study_id=f"id{writer}")
         for number in range(TRIALS):
             recipe = Recipe(subset="gate_up", learning_rate=1e-3, steps=40, batch_size=8)
             value = score_of(writer, number)
@@ -153,10 +161,7 @@ def test_several_studies_record_at_once_and_nothing_is_lost(
     writers: int,
     mlflow_store: str,
     processes: ForkServerContext,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where the artifacts go
     name = f"shared by {writers}"
     at_once(processes, record_a_study, [(mlflow_store, name, writer) for writer in range(writers)])
     client = MlflowClient(mlflow_store)
@@ -185,50 +190,54 @@ def test_several_studies_record_at_once_and_nothing_is_lost(
             assert [(point.step, point.value) for point in history] == [(20, value + 20), (40, value + 40)]
 
 
-def sampler(address: str) -> RecipeSampler:
+def sampler(address: str, writer: int) -> RecipeSampler:
     return RecipeSampler(
         SPACE,
         presets=PRESETS,
         violation=lambda forgetting: forgetting - 5.0,
         storage=open_database(address),
-        study_name="shared",
+        study_name=f"study {writer}",
         seed=0,
         startup_trials=3,
+        trials=TRIALS,
     )
 
 
 def search(address: str, writer: int) -> None:
-    searcher = sampler(address)
+    searcher = sampler(address, writer)
     for number in range(TRIALS):
         trial, value = f"{writer}-{number}", score_of(writer, number)
         assert searcher.suggest(trial) is not None
         rung = {"score": value - 1, "step": 20, "progress": 0.5, "held_out_forgetting": 1.0}
         searcher.on_trial_result(trial, rung)
+        if number == 2:
+            searcher.give_up(trial)
+            continue
         end = {"score": value, "step": 40, "progress": 1.0, "held_out_forgetting": 1.0}
-        searcher.on_trial_complete(trial, rung if number == 1 else end, error=number == 2)
+        searcher.on_trial_complete(trial, rung if number == 1 else end)
 
 
 @WRITERS
-def test_several_samplers_share_a_study_and_no_trial_is_lost_or_taken_twice(
+def test_several_studies_share_a_database_and_no_trial_is_lost_or_taken_twice(
     writers: int, server: PostgresServer, processes: ForkServerContext
 ) -> None:
     address = server.create(f"optuna{writers}")
     at_once(processes, prepare_storage, [(address,)] * writers)
-    sampler(address)
     at_once(processes, search, [(address, writer) for writer in range(writers)])
-    trials = optuna.load_study(study_name="shared", storage=open_database(address)).get_trials()
-    assert [trial.number for trial in trials] == list(range(writers * TRIALS))
-    # Of each writer's four trials one was stopped at its first rung and one failed.
-    ended = [(trial.state, trial.value, trial.intermediate_values) for trial in trials]
-    complete = sorted(value for state, value, _ in ended if state is OptunaState.COMPLETE)
-    assert complete == sorted(score_of(writer, number) for writer in range(writers) for number in (0, 3))
-    pruned = sorted(value for state, value, _ in ended if state is OptunaState.PRUNED)
-    assert pruned == [score_of(writer, 1) - 1 for writer in range(writers)]
-    assert [state for state, *_ in ended].count(OptunaState.FAIL) == writers
-    assert all(set(rungs) == {20} for *_, rungs in ended)
-    # A preset is one writer's alone.
-    presets = sorted(trial.user_attrs["preset"] for trial in trials if "preset" in trial.user_attrs)
-    assert presets == sorted(PRESETS)
+    for writer in range(writers):
+        study = optuna.load_study(study_name=f"study {writer}", storage=open_database(address))
+        trials = study.get_trials()
+        assert [trial.number for trial in trials] == list(range(TRIALS))
+        # Of each study's four trials one was stopped at its first rung and one failed.
+        assert [(trial.state, trial.value) for trial in trials] == [
+            (OptunaState.COMPLETE, score_of(writer, 0)),
+            (OptunaState.PRUNED, score_of(writer, 1) - 1),
+            (OptunaState.FAIL, None),
+            (OptunaState.COMPLETE, score_of(writer, 3)),
+        ]
+        assert all(set(trial.intermediate_values) == {20} for trial in trials)
+        presets = [trial.user_attrs["preset"] for trial in trials if "preset" in trial.user_attrs]
+        assert presets == list(PRESETS)
 
 
 def test_the_doctor_asks_the_server(server: PostgresServer, mlflow_store: str) -> None:
@@ -280,7 +289,6 @@ def test_a_study_with_both_in_postgres(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     storage = server.create("optuna_of_the_study")
@@ -312,6 +320,42 @@ def test_a_study_with_both_in_postgres(
     assert holding == []
     assert not any(spelling.decode() in out for spelling in spellings)
     assert not any(PASSWORD in value for parent in parents for value in parent.data.params.values())
+
+
+def test_everything_written_twice(mlflow_store: str, tmp_path: Path) -> None:
+    written_twice(Store(mlflow_store, "written twice"), tmp_path)
+
+
+def test_a_study_whose_database_goes_away(server: PostgresServer, mlflow_store: str, tmp_path: Path) -> None:
+    told: list[str] = []
+    store = Store(mlflow_store, "goes away")
+    tracker = StudyTracker(store.uri, store.experiment, tmp_path / "mlflow-spool.db", told.append)
+    tracker.start_study(study_config("away"), tags={}, fingerprints={}, study_id="away")
+    recipe = Recipe(subset="gate_up", learning_rate=1e-3, steps=40, batch_size=8)
+    tracker.start_trial("t_away", 0, recipe)
+    assert tracker.flush(60.0)
+    server.execute("ALTER DATABASE mlflow ALLOW_CONNECTIONS false")
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mlflow'")
+    for step in range(1, 21):
+        tracker.log_rung("t_away", step, {"score": float(step)})
+    assert not tracker.flush(1.0)
+    server.execute("ALTER DATABASE mlflow ALLOW_CONNECTIONS true")
+    assert tracker.flush(60.0)
+    tracker.finish(True)
+    tracker.close()
+    assert tracker.warnings == []
+    history = store.client.get_metric_history(store.trial("t_away").info.run_id, "score")
+    assert [(point.step, point.value) for point in history] == [(step, step) for step in range(1, 21)]
+
+
+def test_a_user_who_may_only_read_is_refused(server: PostgresServer, mlflow_store: str) -> None:
+    prepare_store(mlflow_store, "read only")
+    server.execute("CREATE ROLE reader LOGIN PASSWORD 'reads'")
+    server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", "mlflow")
+    with pytest.raises(InputError, match=r"^tracking\.uri: .*permission denied for table") as caught:
+        prepare_store(f"postgresql://reader:reads@127.0.0.1:{server.port}/mlflow", "read only")
+    assert "reads@" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 class TestRefused:

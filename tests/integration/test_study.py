@@ -21,10 +21,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from PIL import Image
 from run_alone import run_alone
 from safetensors.torch import load_file
-from tiny_models import samples
+from small_study import write_samples
 
 from search import cli
 from search.finalists.racing import fresh_seeds
@@ -47,19 +46,6 @@ pytestmark = [pytest.mark.usefixtures("_one_thread"), pytest.mark.timeout(300)]
 
 OPTUNA = {TrialState.COMPLETE: "COMPLETE", TrialState.PRUNED: "PRUNED", TrialState.FAILED: "FAIL"}
 MLFLOW = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
-
-
-def write_samples(path: Path, name: str, n: int, seed: int, **options: Any) -> str:
-    """Write a JSON Lines file of samples with their pictures beside it."""
-    lines = []
-    for number, sample in enumerate(samples(name, n, seed=seed, **options)):
-        row: dict[str, Any] = {"prompt": sample.prompt, "answer": sample.answer}
-        if sample.images:
-            row["image"] = f"{path.stem}-{number}.png"
-            Image.fromarray(sample.images[0]).save(path.parent / row["image"])  # type: ignore[arg-type]
-        lines.append(json.dumps(row) + "\n")
-    path.write_text("".join(lines), encoding="utf-8")
-    return path.name
 
 
 @pytest.fixture(scope="module")

@@ -71,12 +71,12 @@ class TestTrialRun:
         }
 
     def test_one_run_for_one_trial_id(self, store: Store) -> None:
-        with store.study() as (tracker, first):
+        with store.study("a1b2") as (tracker, _):
             for _ in range(3):
                 tracker.start_trial("t_1", 0, RECIPE)
             tracker.log_rung("t_1", 10, {"score": 1.0})
             tracker.end_trial(ended("t_1", 0, TrialState.FAILED, "lost"))
-        with store.study(run_id=first) as (tracker, _):
+        with store.study("a1b2") as (tracker, _):
             tracker.start_trial("t_1", 0, RECIPE)
             tracker.flush()
             assert store.trial("t_1").info.status == "RUNNING"

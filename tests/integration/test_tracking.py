@@ -22,6 +22,7 @@ class TestStudyRun:
             study_config(),
             tags={"git_commit": "abc123", "version.torch": "2.13.0"},
             fingerprints={"counting/train": DIGEST},
+            study_id="a1b2",
         )
         tracker.close()
         run = store.client.get_run(run_id)
@@ -49,7 +50,8 @@ class TestStudyRun:
     def test_a_password_in_the_address_is_not_recorded(self, store: Store, tmp_path: Path) -> None:
         uri = store.uri + "?user=http://me:secret@host"
         tracker = StudyTracker(uri, store.experiment)
-        run_id = tracker.start_study(study_config(tracking={"uri": uri}), tags={}, fingerprints={})
+        config = study_config(tracking={"uri": uri})
+        run_id = tracker.start_study(config, tags={}, fingerprints={}, study_id="a1b2")
         tracker.close()
         file = store.client.download_artifacts(run_id, "study.yaml", str(tmp_path))
         assert "secret" not in store.client.get_run(run_id).data.params["tracking.uri"]
@@ -90,14 +92,16 @@ class TestStudyRun:
         assert run.data.tags["selected"] == "t_1"
 
     def test_a_resumed_study_goes_on_in_its_run(self, store: Store) -> None:
-        with store.study() as (tracker, first):
+        with store.study("a1b2") as (tracker, first):
             tracker.finish(False)
-        with store.study(run_id=first, search={"trials": 9}) as (tracker, again):
+        with store.study("a1b2", search={"trials": 9}) as (tracker, again):
             assert again == first
+            assert tracker.flush(30.0)
             assert store.client.get_run(first).info.status == "RUNNING"
             tracker.finish(True)
         (run,) = store.runs()
         assert run.info.status == "FINISHED"
+        assert run.data.params["search.trials"] == "2"  # MLflow lets no parameter change
 
     def test_two_studies_share_an_experiment(self, store: Store) -> None:
         with store.study() as (_, first), store.study(name="other") as (_, second):
@@ -112,7 +116,7 @@ class TestStudyRun:
         client.delete_experiment(client.create_experiment(store.experiment))
         tracker = StudyTracker(store.uri, store.experiment)
         with pytest.raises(ValueError, match="was deleted there: restore it or choose another name"):
-            tracker.start_study(study_config(), tags={}, fingerprints={})
+            tracker.start_study(study_config(), tags={}, fingerprints={}, study_id="a1b2")
 
 
 class TestBaseRun:

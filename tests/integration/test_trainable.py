@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import ray
+from faults import spoil_disk
 from ray import tune
 from tiny_models import setup, train_job
 
@@ -25,7 +26,7 @@ from spaces.space import Bounds, RecipeSpace
 from trainables.checkpoint import apply_delta, export_delta
 from trainables.pool import WorkerPool
 from trainables.scoring.evaluation import Evaluation, read_evaluations
-from trainables.trainable import RecipeTrainable, TrialContext, TrialError
+from trainables.trainable import GroupLost, RecipeTrainable, TrialContext, TrialError
 from trainables.workers.execution import Execution, GroupShape
 from trainables.workers.jobs import EvaluateJob, Report
 from trainables.workers.workbench import Workbench
@@ -140,6 +141,24 @@ def test_a_trial_that_is_restored_goes_on_after_its_last_report(
     last = fresh(base, tmp_path / "fresh", config())[-1]
     assert (result["step"], result["done"]) == (6, True)
     assert result["score"] == score_metrics(last.evaluations, objective=OBJECTIVE)["score"]
+    assert_idle(pool)
+
+
+def test_a_trial_that_is_handed_out_again_keeps_its_name_and_goes_on(
+    pool: Any, base: Path, tmp_path: Path
+) -> None:
+    """Each life is another Tune trial, in another process; the study's own id and the pointers go with it."""
+    how = {**config(), "trial_id": "t-7", "number": 7, "checkpoints": []}
+    trial = make(pool, tmp_path / "trials", how)
+    first = trial.step()
+    # As when the study is interrupted, and when a trial's process dies and its group is taken back.
+    trial.cleanup()
+    later = make(pool, tmp_path / "trials", {**how, "checkpoints": [first["checkpoint"]]})
+    result = later.step()
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["t-7"]
+    assert_reports(result, fresh(base, tmp_path / "fresh", config())[-1])
+    # What it could go on from is whoever's to drop who knows that it is over.
+    assert len(list((tmp_path / "trials" / "t-7").glob("*.optimizer.safetensors"))) == 2
     assert_idle(pool)
 
 
@@ -287,12 +306,44 @@ def test_a_group_that_dies_fails_the_trial_and_leaves_the_pool(pool: Any, tmp_pa
     trial = make(pool, tmp_path / "trials", config())
     trial.step()
     ray.kill(trial._lease.group)
-    with pytest.raises(TrialError, match=r"^the worker group failed: "):
+    with pytest.raises(GroupLost, match=r"^the worker group failed: "):
         trial.step()
     # Its place is free for a new group.
     status = ray.get(pool.status.remote())
     assert not status.leased
     assert not status.idle
+
+
+@pytest.mark.slow
+def test_a_trial_whose_disk_fails_is_lost_and_goes_well_elsewhere(
+    pool: Any, base: Path, tmp_path: Path
+) -> None:
+    trial = make(pool, tmp_path / "trials", {**config(), "trial_id": "t-1"})
+    first = trial.step()
+    spoil_disk("worker")
+    with pytest.raises(GroupLost, match=r"^its workers died 1 times: OSError: \[Errno 27\] File too large"):
+        trial.step()
+    assert trial._lease is None
+    again = make(
+        pool, tmp_path / "trials", {**config(), "trial_id": "t-1", "checkpoints": [first["checkpoint"]]}
+    )
+    _, expected = fresh(base, tmp_path / "fresh", config())
+    assert_reports(again.step(), expected)
+
+
+@pytest.mark.slow
+def test_a_job_of_the_driver_s_is_lost_with_its_machine_and_reported_when_that_was_too_often(
+    pool: Any, tmp_path: Path
+) -> None:
+    lease = ray.get(pool.lease.remote(GroupShape()), timeout=60)
+    ray.get(pool.release.remote(lease.name))
+    spoil_disk("worker")
+    job = train_job(tmp_path / "job", "full", rungs=RUNGS)
+    ((key, report),) = run_jobs(pool, {"a": (GroupShape(), job)}, at_a_time=1)
+    assert (key, report.done) == ("a", True)
+    assert report.lost
+    assert str(report.error).startswith("its workers died 1 times: OSError: [Errno 27]")
+    assert ray.get(pool.status.remote()).leased == {}
 
 
 @pytest.mark.slow

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import torch
+from faults import processes
 from safetensors.torch import load_file
 from tiny_models import measured, setup, task, train_job
 
@@ -45,7 +50,7 @@ def pair(local_ray: None, base: Path, tmp_path_factory: pytest.TempPathFactory) 
         tasks_setup(base),
         GroupShape(workers=2, cpus=0.5, sharded=True),
         str(tmp_path_factory.mktemp("storage")),
-        0,
+        1,
     )
     yield group
     ray.get(group.close.remote())
@@ -122,3 +127,26 @@ def test_a_loss_that_is_not_finite_fails_on_both_and_the_next_job_is_fine(
     assert report.error == "loss is nan at step 2"
     (two,), (one,) = served(pair, EvaluateJob()), alone.run(EvaluateJob())
     assert two.evaluations == one.evaluations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_pair_that_loses_one_of_its_workers_goes_on_as_if_it_had_not(
+    pair: Any, tmp_path: Path, name: str
+) -> None:
+    """The other waits for it in a collective; both start anew, from one checkpoint."""
+    how: dict[str, Any] = {"rungs": (2, 80, 82), "learning_rate": 1e-3}
+    undisturbed = served(pair, train_job(tmp_path / "undisturbed", **how))
+    sequence = ray.get(pair.submit.remote(train_job(tmp_path / "disturbed", **how)))
+    reports = [ray.get(pair.next_report.remote(sequence), timeout=60)]
+    pending = pair.next_report.remote(sequence)
+    time.sleep(0.3)
+    workers = processes("worker")
+    assert len(workers) == 2
+    assert not ray.wait([pending], timeout=0)[0], "the rung was done before anything could happen"
+    os.kill(workers[-1].pid, getattr(signal, name))
+    reports.append(ray.get(pending, timeout=180))
+    reports.append(ray.get(pair.next_report.remote(sequence), timeout=60))
+    assert measured(reports) == measured(undisturbed)
+    last = [load_file(str(each[-1].checkpoint.path)) for each in (reports, undisturbed)]
+    assert all(torch.equal(last[0][key], last[1][key]) for key in last[1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,22 @@ def test_a_wrong_anchor_is_found(tmp_path: Path) -> None:
     assert not leads_nowhere(tmp_path / "other.md", "page.md#what-a-is-on-a-b")
     assert leads_nowhere(page, "#no-heading")
     assert leads_nowhere(page, "none.md")
+
+
+def test_the_faults_of_the_page_are_those_that_were_recorded() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    files = (ROOT / "benchmarks" / "results" / "chaos").glob("seed_*.json")
+    faults = [fault for file in files for fault in json.loads(file.read_text())["faults"]]
+    table = page.partition("<!-- chaos -->\n")[2].partition("\n<!-- /chaos -->")[0]
+    told = {
+        name.strip(): [int(cell) for cell in cells]
+        for name, *cells in (line.strip("|").split("|") for line in table.splitlines()[2:])
+    }
+    phases, victims = ("start", "trials", "points", "finalists"), Counter(fault["victim"] for fault in faults)
+    counts = [sum(fault["during"] == phase for fault in faults) for phase in phases]
+    assert told.pop("all") == [*counts, len(faults)]
+    assert all(sum(cells[:-1]) == cells[-1] for cells in told.values())
+    assert sorted(cells[-1] for cells in told.values()) == sorted(victims.values())
+    assert told["SIGTERM to the driver"][-1] == victims["notice"]
+    assert f"The {len(faults)} faults that" in page
+    assert len(faults) >= 50

@@ -31,6 +31,7 @@ def encode_part(
     *,
     streamed: bool = False,
     follow: Callable[[], None] = lambda: None,
+    trust: bool = False,
 ) -> tuple[Part, list[tuple[int, str]]]:
     """Encode samples and write them.
 
@@ -41,6 +42,7 @@ def encode_part(
         dtype: Type of the model's weights.
         streamed: Whether the float inputs of images are left out.
         follow: Called after each sample.
+        trust: Whether code that the model brings may run.
 
     Returns:
         The part, and the samples that could not be encoded: their position among `samples`, and why.
@@ -48,7 +50,7 @@ def encode_part(
     Raises:
         ModelError: The model's processor can't be loaded.
     """
-    encoder, bad = _encoder(model), []
+    encoder, bad = _encoder(model, trust), []
 
     def encoded() -> Iterable[EncodedSample]:
         for position, sample in enumerate(samples):
@@ -62,8 +64,8 @@ def encode_part(
 
 
 @cache
-def _encoder(model: str) -> Encoder:
-    return Encoder.load(model)
+def _encoder(model: str, trust: bool) -> Encoder:
+    return Encoder.load(model, trust=trust)
 
 
 def write_part(

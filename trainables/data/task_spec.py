@@ -49,6 +49,7 @@ class TaskSpec:
         metric: How an answer is scored.
         decoding: How answers are written, where the metric needs it.
         limit: Samples per split; None takes all.
+        allow_outside: Whether images that rows name may lie outside of their folder.
         needs: What must be supplied before the rows can be read, for errors; None where nothing must.
     """
 
@@ -66,3 +67,4 @@ class TaskSpec:
     decoding: Decoding = DEFAULT_DECODING
     limit: int | None = None
     needs: str | None = None
+    allow_outside: bool = False

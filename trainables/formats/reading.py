@@ -128,7 +128,7 @@ def to_samples(row: Row, spec: TaskSpec, split: Split, file_format: Format | Non
         fields = Fields(row.values, COLUMNS[name], spec.columns)
         dialogue = _read(fields, name, spec)
         folder = row.folder if spec.images is None else Path(spec.images)
-        images = [image_source(image, folder) for image in dialogue.images]
+        images = [image_source(image, folder, anywhere=spec.allow_outside) for image in dialogue.images]
         return samples_of(dialogue, images, id=_id(fields), where=row.where, split=split)
     except NoColumnError as error:
         raise ColumnError(row.where, str(error)) from None

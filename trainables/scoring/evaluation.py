@@ -7,9 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
+
+from trainables.files import naming, read_object
 
 Direction = Literal["higher", "lower"]
+
+_LARGEST: Final = 1e9  # points; a file that says more is damaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +71,26 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
-        """Read back what `to_dict` wrote."""
+        """Read back what `to_dict` wrote.
+
+        Raises:
+            KeyError: Something is missing.
+            ValueError: Something is of another type.
+        """
+        scores, predictions = fields["scores"], fields.get("predictions", [])
+        if not isinstance(scores, list) or not all(
+            type(score) in (int, float) and abs(score) <= _LARGEST for score in scores
+        ):
+            raise ValueError("scores: expected a list of points")
+        if not isinstance(predictions, list) or not all(isinstance(text, str) for text in predictions):
+            raise ValueError("predictions: expected a list of texts")
+        if fields["direction"] not in get_args(Direction) or not isinstance(fields["task"], str):
+            raise ValueError("task and direction: expected a name, and 'higher' or 'lower'")
         return cls(
             task=fields["task"],
-            scores=tuple(fields["scores"]),
+            scores=tuple(scores),
             direction=fields["direction"],
-            predictions=tuple(fields.get("predictions", ())),
+            predictions=tuple(predictions),
         )
 
 
@@ -87,6 +105,12 @@ def evaluations_json(evaluations: Mapping[str, Evaluation]) -> bytes:
 
 
 def read_evaluations(file: Path) -> dict[str, Evaluation]:
-    """Read back what `evaluations_json` made of task -> evaluation."""
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    return {task: Evaluation.from_dict(fields) for task, fields in stored.items()}
+    """Read back what `evaluations_json` made of task -> evaluation.
+
+    Raises:
+        OSError: The file can't be read.
+        DamagedFile: It holds something else.
+    """
+    stored = read_object(file)
+    with naming(file):
+        return {task: Evaluation.from_dict(fields) for task, fields in stored.items()}

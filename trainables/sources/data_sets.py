@@ -7,6 +7,7 @@ code of a data set is run.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from spaces.nearest import did_you_mean
 from trainables.data.task_spec import Origin
 from trainables.files import near_path
+from trainables.sources.image_paths import extent
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
@@ -151,10 +153,11 @@ def _listed_files(
     kind = type(builder).__module__.rpartition(".")[2]
     if kind not in KINDS:
         raise ValueError(f"{name}: its files are read as {kind!r}, expected one of: {', '.join(KINDS)}")
-    if folder is not None:
-        _check_types(folder)
     files = {str(key): list(map(str, paths)) for key, paths in (builder.config.data_files or {}).items()}
     chosen = files[_one_split(files, split, name)]
+    _check_places(chosen, folder, name)
+    if folder is not None:
+        _check_types(folder)
     _check_parts(chosen)
     return _fetched(chosen, kind, _classes(builder.info.features))
 
@@ -194,8 +197,9 @@ def _saved_files(folder: Path, origin: Origin) -> Iterator[DataFile]:
         saved = saved[_one_split(saved, origin.split, str(folder))]
     elif origin.split is not None:
         raise ValueError(f"{folder}: it has no splits, and so none named {origin.split!r}")
-    for file in saved.cache_files:
-        path = Path(file["filename"])
+    paths = [file["filename"] for file in saved.cache_files]
+    _check_places(paths, folder, str(folder))
+    for path in map(Path, paths):
         yield DataFile(path=path, label=str(path), kind="arrow", suffix=path.suffix)
 
 
@@ -208,6 +212,23 @@ def _one_split(known: Mapping[str, Any], split: str | None, name: str) -> str:
     if split is not None and split not in known:
         raise ValueError(f"{name}: no split {split!r}: {did_you_mean(split, known)}")
     return next(iter(known)) if split is None else split
+
+
+def _check_places(files: Sequence[str], folder: Path | None, name: str) -> None:
+    """Refuse files that a card names outside of its data set: cards come from anywhere.
+
+    Raises:
+        ValueError: One lies outside.
+    """
+    for file in files:
+        if folder is None:
+            inside = file.startswith(f"hf://datasets/{name}@") and ".." not in file.split("/")
+        else:
+            inside = "://" not in file and Path(os.path.realpath(file)).is_relative_to(
+                extent(folder.resolve())
+            )
+        if not inside:
+            raise ValueError(f"{name}: its card names {file}, which lies outside of the data set")
 
 
 def _check_types(folder: Path) -> None:

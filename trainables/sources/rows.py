@@ -51,6 +51,8 @@ def read_rows(origin: Origin, mirror: Path | None = None) -> Rows:
             DataFile(path=path, label=str(path), kind=FILE_TYPES[path.suffix], suffix=path.suffix)
         )
         return
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: no regular file")
     files = data_files(origin, mirror)
     for file in files:
         if file.kind == "imagefolder":
@@ -60,6 +62,13 @@ def read_rows(origin: Origin, mirror: Path | None = None) -> Rows:
 
 
 def _file_rows(file: DataFile) -> Rows:
+    try:
+        yield from _rows_of(file)
+    except OSError as error:
+        raise ValueError(f"{file.label}: can't be read: {error.strerror or error}") from None
+
+
+def _rows_of(file: DataFile) -> Rows:
     with file.path.open("rb") as content:
         if content.read(len(_LFS)) == _LFS:
             raise ValueError(f"{file.label}: a pointer of Git LFS; `git lfs pull` fetches the data")

@@ -56,13 +56,19 @@ class Passes:
         # FSDP averages what it has spread itself, and adapters are put into a model that it has spread.
         self._averaged = manifest.names if share.sharded and adapters is not None else ()
 
-    def accumulate(self, step: int, batches: Sequence[Batch], tokens: int) -> Tensor:
-        """Make the passes of a step; return its mean loss per answer token, detached.
+    def accumulate(
+        self, step: int, batches: Sequence[Batch], tokens: int, *, stops: bool = False
+    ) -> tuple[Tensor, bool]:
+        """Make the passes of a step.
 
         Args:
             step: Optimiser step, counted from 0.
             batches: This process's micro-batches.
             tokens: Answer tokens of the global batch.
+            stops: Whether this process has to stop after the step.
+
+        Returns:
+            The mean loss per answer token, detached, and whether any process has to stop.
         """
         device = next(self._model.parameters()).device
         total = torch.zeros((), device=device)
@@ -73,9 +79,12 @@ class Passes:
                 stack.enter_context(_seeded(self._seed, step, self._share.rank))
             for batch in batches:
                 total += self._pass(batch.to(device), tokens)
-        if self._share.size > 1:
-            dist.all_reduce(total)
-        return total
+        if self._share.size == 1:
+            return total, stops
+        # One collective for both.
+        both = torch.stack((total, total.new_tensor(float(stops))))
+        dist.all_reduce(both)
+        return both[0], bool(both[1] > 0)
 
     def _pass(self, batch: Batch, tokens: int) -> Tensor:
         taught = self._teacher_logits(batch) if self._recipe.lwf_weight > 0 else None

@@ -6,20 +6,19 @@ sharded model gets what a whole one does, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from spaces.points import Identity, Interpolation, Pruning, Soup, Transform
-from trainables.checkpoint import PARAMETER, CheckpointError
+from trainables.checkpoint import PARAMETER, CheckpointError, open_checkpoint
 from trainables.manifest import TrainableManifest, TrainedParameter, TrainedTensor
 from trainables.training.parallel import full_tensor
 from trainables.weights.merging import MergedWeights, merged_manifest, shapes_of
-from trainables.weights.safetensors_stream import Checkpoint
+from trainables.weights.safetensors_stream import nothing
 from trainables.weights.slices import live_tensors, sliced
 
 
@@ -31,11 +30,13 @@ class TrainedWeights:
         path: A safetensors file with `<prefix><key>` for each of the manifest's tensors.
         manifest: What the trial trained.
         prefix: A checkpoint's, or nothing for what was handed over.
+        sha256: Checksum of the file; None where it is not known, in studies of earlier versions.
     """
 
     path: str
     manifest: TrainableManifest
     prefix: str = PARAMETER
+    sha256: str | None = None
 
 
 def interpolated(base: Tensor, tuned: Tensor, alpha: float) -> Tensor:
@@ -135,23 +136,25 @@ def _without_overlap(same_name: list[TrainedParameter]) -> list[TrainedParameter
     return [replace(whole, slice=None, count=count, bytes=whole.bytes // whole.count * count)]
 
 
-def open_weights(model: nn.Module, weights: TrainedWeights) -> tuple[TrainableManifest, Mapping[str, Tensor]]:
+def open_weights(
+    model: nn.Module, weights: TrainedWeights, beat: Callable[[], None] = nothing
+) -> tuple[TrainableManifest, Mapping[str, Tensor]]:
     """Open a trial's weights; nothing of the model is changed.
+
+    Args:
+        model: The base.
+        weights: What was trained.
+        beat: Called while the file is read.
 
     Returns:
         What they are of the model's own parameters, and their tensors, each read when it is asked for. For a
         trial that trained adapters these are the weights that they make.
 
     Raises:
-        CheckpointError: The file is missing, no safetensors file, or its tensors do not fit the model.
+        CheckpointError: The file is missing, damaged or can't be read, or its tensors do not fit the model.
     """
     path, manifest = Path(weights.path), weights.manifest
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} is missing")
-    try:
-        checkpoint = Checkpoint(path, weights.prefix)
-    except SafetensorError as error:
-        raise CheckpointError(f"checkpoint {path} is damaged: {error}") from None
+    checkpoint = open_checkpoint(path, weights.sha256, weights.prefix, beat)
     shapes = shapes_of(model, manifest)
     for tensor in manifest.tensors:
         if tensor.key not in checkpoint:
@@ -172,6 +175,7 @@ def apply_point(
     model: nn.Module,
     transform: Transform,
     members: Sequence[tuple[TrainableManifest, Mapping[str, Tensor]]],
+    beat: Callable[[], None] = nothing,
 ) -> None:
     """Turn the base into a point, in place; every process of a sharded model must do it.
 
@@ -179,6 +183,7 @@ def apply_point(
         model: The base.
         transform: What to do.
         members: What `open_weights` returned for each of the trials that the point is made of.
+        beat: Called after each tensor.
     """
     union = point_manifest([manifest for manifest, _ in members]).tensors
     live = live_tensors(model, union)
@@ -192,6 +197,7 @@ def apply_point(
             for tensors, (_, checkpoint) in zip(own, members, strict=True)
         ]
         target.copy_(transformed(transform, base, tuned))
+        beat()
 
 
 def _by_name(tensors: Sequence[TrainedTensor]) -> dict[str, list[TrainedTensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,12 +54,41 @@ class Checkpoint(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def write_safetensors(stream: BinaryIO | None, tensors: Mapping[str, Tensor]) -> str:
+class Joined(Mapping[str, Tensor]):
+    """Two mappings as one, in which each tensor is still read when it is asked for.
+
+    Args:
+        first: The one that is looked into first.
+        second: The other.
+    """
+
+    def __init__(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+        self._first = first
+        self._second = second
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._first[name] if name in self._first else self._second[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**dict.fromkeys(self._first), **dict.fromkeys(self._second)})
+
+    def __len__(self) -> int:
+        return len(set(self._first) | set(self._second))
+
+
+def nothing() -> None:
+    """Do nothing, for want of anybody who asks whether the work goes on."""
+
+
+def write_safetensors(
+    stream: BinaryIO | None, tensors: Mapping[str, Tensor], beat: Callable[[], None] = nothing
+) -> str:
     """Write tensors in the safetensors format and return the SHA-256 of what was written.
 
     Args:
         stream: Where to write; None takes part in gathering sharded tensors, which needs every process.
         tensors: The tensors, on any device, whole or sharded; the same names in every process.
+        beat: Called after each tensor.
     """
     # Larger elements first, so that each lies at a multiple of its size.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].element_size()))
@@ -77,6 +106,7 @@ def write_safetensors(stream: BinaryIO | None, tensors: Mapping[str, Tensor]) ->
         whole = full_tensor(tensor).detach()
         if stream is not None:
             write(memoryview(whole.cpu().reshape(-1).view(torch.uint8).numpy()))
+        beat()
     return digest.hexdigest()
 
 

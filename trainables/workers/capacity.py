@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainables.workers.execution import GroupShape
@@ -83,6 +83,13 @@ class Capacity:
         made = Capacity({})
         made._nodes = {name: _Node(node.cpus, list(node.devices)) for name, node in self._nodes.items()}
         made._kinds = self._kinds
+        return made
+
+    def without(self, nodes: Collection[str]) -> Capacity:
+        """Return a copy on whose nodes of these names nothing fits."""
+        made = self.copy()
+        for name in nodes:
+            made._nodes.pop(name, None)
         return made
 
     def take(self, seats: Iterable[Seat], sign: int = -1) -> Capacity:

@@ -50,7 +50,8 @@ class Request:
     """Somebody waits for a group."""
 
     name: str
-    shape: GroupShape
+    planned: GroupShape
+    shape: GroupShape  # what it waits for: the planned one, or a smaller one where nodes are lost
     passed: int = 0  # later requests that were given what this one waits for
 
 

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 from spaces.points import Point
 from spaces.recipe import Recipe
 from spaces.role_map import RoleMap
-from trainables.checkpoint import Pointer
 from trainables.data.samples import Sample
 from trainables.metrics import DEFAULT_DECODING, Decoding, MetricSpec
+from trainables.pointer import Pointer
 from trainables.scoring.evaluation import Evaluation
 from trainables.scoring.lm_eval_task import LmEvalTask
 from trainables.weights.points import TrainedWeights
@@ -59,6 +59,7 @@ class WorkerSetup:
         encoded: `<task>/<split>` or `REPLAY` -> folder of its encoded samples; a worker encodes the others.
         rung_samples: Samples per task on which a trial is scored before its last rung, the first ones; None
             takes all, as the last rung does.
+        trust_remote_code: Whether code that the model brings may run.
     """
 
     model: str
@@ -71,6 +72,7 @@ class WorkerSetup:
     roles: RoleMap | None = None
     encoded: Mapping[str, str] = field(default_factory=dict)
     rung_samples: int | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,8 @@ class TrainJob:
         micro_batch_size: Samples per forward pass and worker; None takes a worker's whole share at once.
         activation_checkpointing: Whether activations are computed again in the backward pass.
         keep_rungs: Whether earlier rungs' trained parameters stay on storage, not the last rung's alone.
-        resume: A checkpoint to go on from.
+        resume: Checkpoints to go on from, the newest first: where one is damaged the next is taken, at last
+            the base. What was reported until the newest is not reported again.
     """
 
     trial_id: str
@@ -120,7 +123,7 @@ class TrainJob:
     micro_batch_size: int | None = None
     activation_checkpointing: bool = False
     keep_rungs: bool = False
-    resume: Pointer | None = None
+    resume: tuple[Pointer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +186,7 @@ class Report:
         checkpoint: Where the tensors of this step lie.
         started_at: Wall-clock time at which the job's first optimiser step began.
         error: Why the job failed, one line; it is then done.
+        lost: Whether it failed for what its workers ran on, so that it may go well elsewhere.
         nodes: Addresses of the nodes that its workers run on, without repetition.
     """
 
@@ -194,4 +198,5 @@ class Report:
     checkpoint: Pointer | None = None
     started_at: float | None = None
     error: str | None = None
+    lost: bool = False
     nodes: tuple[str, ...] = ()

@@ -16,10 +16,15 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from trainables.workers.capacity import Capacity, Seat
+from trainables.workers.elastic import Elastic
 from trainables.workers.execution import GroupShape
 from trainables.workers.groups import Action, Close, Grant, Group, PoolStatus, Request, Stage, Start
+from trainables.workers.shunned import Shunned
+
+_LONG: Final = 60.0  # seconds to wait for nodes without a word
 
 
 class Packer:
@@ -34,6 +39,7 @@ class Packer:
         prefix: Begins the names of groups.
         expected: Nodes that are not there yet, but will be when groups wait for them.
         boot_seconds: How long workers may take to come up where a node has to come up first.
+        min_workers: The fewest workers of a group whose nodes were lost; None keeps groups as planned.
     """
 
     def __init__(
@@ -47,7 +53,9 @@ class Packer:
         prefix: str = "group",
         expected: Iterable[str] = (),
         boot_seconds: float = 900.0,
+        min_workers: int | None = None,
     ) -> None:
+        self._nodes = nodes
         self._first = self._total = Capacity(nodes)
         self._max_idle = math.inf if max_idle is None else max_idle
         self._patience = patience
@@ -56,8 +64,10 @@ class Packer:
         self._prefix = prefix
         self._expected = frozenset(expected)
         self._boot_seconds = boot_seconds
+        self._elastic = Elastic(min_workers, boot_seconds)
         self._groups: dict[str, Group] = {}
         self._waiting: dict[str, Request] = {}  # in the order of their arrival
+        self._shunned = Shunned()
         self._turns = 0
         self._made = 0
 
@@ -82,7 +92,7 @@ class Packer:
             ValueError: The shape can never fit.
         """
         self.check(shape)
-        self._waiting[request] = Request(request, shape)
+        self._waiting[request] = Request(request, shape, shape)
 
     def withdraw(self, request: str) -> None:
         """Forget a request that waits."""
@@ -123,6 +133,7 @@ class Packer:
 
     def ready(self, group: str, now: float) -> None:
         """Note that a group can serve."""
+        self._shunned.serves()
         if (member := self._groups.get(group)) is not None and member.stage is Stage.STARTING:
             self._idle(member, now)
 
@@ -135,15 +146,29 @@ class Packer:
         return [] if usable else [self._close(member)]
 
     def broke(self, group: str) -> list[Action]:
-        """Note that a group can't serve; if it never could, a request that waits for one shall hear why."""
+        """Note that a group can't serve; if it never could, a request that waits for one shall hear why.
+
+        It need not where the group was only in a bad place: see `shun`.
+        """
         member = self._groups.get(group)
         if member is None or member.stage not in (Stage.STARTING, Stage.IDLE):
             return []
-        if member.stage is Stage.STARTING:
+        if member.stage is Stage.STARTING and not self._is_shunned(member):
             for request in self._waiting.values():
                 if request.shape == member.shape:
                     return [self._grant(request, member)]
         return [self._close(member)]
+
+    def shun(self, group: str, now: float) -> list[Action]:
+        """Note that a group can't serve where it is: for a while others shall be elsewhere, if they fit."""
+        if (member := self._groups.get(group)) is None:
+            return []
+        self._shunned.add({seat.node for seat in member.seats}, member.shape, self._total, now)
+        return [
+            self._close(other)
+            for other in self._in(Stage.STARTING)
+            if other is not member and self._is_shunned(other)
+        ]
 
     def gone(self, group: str) -> None:
         """Note that a group has ended and holds nothing any more."""
@@ -153,7 +178,7 @@ class Packer:
         self, nodes: Mapping[str, Mapping[str, float]], now: float, *, expected: Iterable[str] = ()
     ) -> list[Action]:
         """Note which nodes there are; groups on lost ones need a new place, and idle ones are closed."""
-        self._total, self._expected = Capacity(nodes), frozenset(expected)
+        self._nodes, self._total, self._expected = nodes, Capacity(nodes), frozenset(expected)
         actions: list[Action] = []
         for group in list(self._groups.values()):
             if not self._total.has(group.seats):
@@ -172,7 +197,10 @@ class Packer:
 
     def decide(self, now: float) -> list[Action]:
         """Return what to do now; the state takes it as done."""
-        actions: list[Action] = []
+        actions: list[Action] = self._shrink(now)
+        homeless = (group.shape for group in self._alive() if not group.seats)
+        wanted = (request.shape for request in self._waiting.values())
+        self._shunned.look(self._total, [*wanted, *homeless], now)
         actions += self._end_spare_and_stale(now)
         actions += self._make_room_for_late(now)
         left = self._left()
@@ -185,6 +213,40 @@ class Packer:
         surplus = len(idle) - self._max_idle
         actions += [self._close(group) for index, group in enumerate(idle) if index < surplus]
         return actions
+
+    def _shrink(self, now: float) -> list[Action]:
+        """Let requests wait for what fits the nodes that are there; close the groups that no longer do."""
+        there = self._total.without(self._expected)
+
+        def fitting(shape: GroupShape) -> GroupShape:
+            return self._elastic.fitting(shape, there, now, expecting=bool(self._expected))
+
+        for request in self._waiting.values():
+            request.shape = fitting(request.planned)
+        return [self._close(group) for group in self._unplaced() if fitting(group.shape) != group.shape]
+
+    def short(self, now: float) -> str | None:
+        """Say what has waited for a minute for nodes that are not there; None where nothing has."""
+        wanted = {request.planned for request in self._waiting.values()}
+        wanted |= {group.shape for group in self._unplaced()}
+        waits = {shape: wait for shape, wait in self._elastic.short(wanted, now).items() if wait >= _LONG}
+        if not waits:
+            return None
+        shape, seconds = max(waits.items(), key=lambda item: item[1])
+        there = Capacity({name: each for name, each in self._nodes.items() if name not in self._expected})
+        return (
+            f"waiting for {seconds / 60:.0f} min for {shape.workers} worker(s) x ({shape.cpus:g} CPU, "
+            f"{shape.gpus:g} GPU): of the cluster {there} is there"
+        )
+
+    def _unplaced(self) -> list[Group]:
+        """Return the groups whose workers wait for nodes that are not there."""
+        there = self._total.without(self._expected)
+        return [
+            group
+            for group in self._alive()
+            if not group.placed and (not group.seats or not there.has(group.seats))
+        ]
 
     def _serve(self, left: Capacity, now: float) -> list[Action]:
         """Serve requests in their order: those passed too often first, then what is warm, then the rest."""
@@ -355,7 +417,7 @@ class Packer:
         for other in self._alive():
             if not other.placed and any(seat.node in nodes for seat in other.seats):
                 other.seats = ()
-        group.seats = self._left().find_on(group.shape, nodes) or ()
+        group.seats = self._free().find_on(group.shape, nodes) or ()
 
     # ---- what there is
 
@@ -383,9 +445,16 @@ class Packer:
         boots = any(seat.node in self._expected for seat in group.seats)
         return self._boot_seconds if boots else self._start_seconds
 
-    def _left(self) -> Capacity:
+    def _is_shunned(self, group: Group) -> bool:
+        return any(seat.node in self._shunned.nodes for seat in group.seats)
+
+    def _free(self) -> Capacity:
         """Return what no group takes."""
         return self._total.copy().take(_seats(self._groups.values()))
+
+    def _left(self) -> Capacity:
+        """Return what no group takes and a new one may."""
+        return self._free().without(self._shunned.nodes)
 
 
 def _turn(group: Group) -> int:

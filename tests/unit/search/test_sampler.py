@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -13,10 +13,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
+from search.objective import Score
+from search.records.open_trials import OpenTrial, trial_id_of
+from search.results import Rung, TrialResult
 from search.sampler import RecipeSampler
-from search.settings.search_config import SearchConfig
+from search.settings.search_config import SamplerName, SearchConfig
 from search.stores.optuna_store import open_storage
 from spaces.presets import preset_params
+from spaces.recipe import Recipe
 from spaces.space import Bounds, RecipeSpace
 
 SPACE = RecipeSpace(
@@ -35,6 +39,10 @@ def sampler(
     space: RecipeSpace = SPACE,
     presets: Mapping[str, Mapping[str, Any]] = PRESETS,
     seed: int = 0,
+    name: SamplerName = "tpe",
+    trials: int = 100,
+    ended: Sequence[TrialResult] = (),
+    left_off: Mapping[int, OpenTrial] | None = None,
 ) -> RecipeSampler:
     return RecipeSampler(
         space,
@@ -44,7 +52,26 @@ def sampler(
         study_name="made",
         seed=seed,
         startup_trials=3,
+        sampler=name,
+        trials=trials,
+        ended=ended,
+        left_off=left_off,
     )
+
+
+def handed_out_by(search: RecipeSampler, trial: str) -> dict[str, Any]:
+    """Return the next trial: what it draws, and what it is to the study."""
+    params = search.suggest(trial)
+    assert isinstance(params, dict)
+    return params
+
+
+def drawn_by(search: RecipeSampler, trial: str) -> dict[str, Any]:
+    """Return what the next trial draws."""
+    params = handed_out_by(search, trial)
+    return {
+        name: value for name, value in params.items() if name not in ("number", "trial_id", "checkpoints")
+    }
 
 
 def told(journal: Path) -> list[FrozenTrial]:
@@ -74,6 +101,7 @@ def test_tells_the_three_ends_apart(journal: Path) -> None:
     search.on_trial_complete("pruned", result(-2.0, 50))
     search.on_trial_result("failed", result(9.0, 25))
     search.on_trial_complete("failed", None, error=True)
+    search.give_up("failed")
 
     complete, pruned, failed = told(journal)
     assert (complete.state, complete.value) == (TrialState.COMPLETE, 3.0)
@@ -85,25 +113,27 @@ def test_tells_the_three_ends_apart(journal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "error"),
-    [
-        (result(math.nan, 100), False),
-        (result(math.inf, 100), False),
-        ({"step": 100, "progress": 1.0}, False),
-        ({}, False),
-        (None, False),
-        (result(5.0, 100), True),
-        (None, True),
-    ],
+    "last",
+    [result(math.nan, 100), result(math.inf, 100), {"step": 100, "progress": 1.0}, {}, None],
 )
-def test_without_a_finite_score_a_trial_has_failed(
-    journal: Path, last: dict[str, Any] | None, error: bool
+def test_without_a_finite_score_a_trial_has_failed(journal: Path, last: dict[str, Any] | None) -> None:
+    search = sampler(journal)
+    search.suggest("t")
+    search.on_trial_complete("t", last)
+    (trial,) = told(journal)
+    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+
+
+@pytest.mark.parametrize("last", [result(5.0, 100), None])
+def test_with_an_error_nothing_is_told_until_its_cause_is_known(
+    journal: Path, last: dict[str, Any] | None
 ) -> None:
     search = sampler(journal)
     search.suggest("t")
-    search.on_trial_complete("t", last, error=error)
-    (trial,) = told(journal)
-    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+    search.on_trial_complete("t", last, error=True)
+    assert [trial.state for trial in told(journal)] == [TrialState.RUNNING]
+    search.give_up("t")
+    assert [(trial.state, trial.value) for trial in told(journal)] == [(TrialState.FAIL, None)]
 
 
 def test_no_trial_is_left_running(journal: Path) -> None:
@@ -113,6 +143,8 @@ def test_no_trial_is_left_running(journal: Path) -> None:
         search.suggest(f"t{number}")
         assert [t.state for t in told(journal)].count(TrialState.RUNNING) == 1
         search.on_trial_complete(f"t{number}", ends[number % 4], error=number % 4 == 3)
+        if number % 4 == 3:
+            search.give_up(f"t{number}")
     states = [trial.state for trial in told(journal)]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.FAIL] * 3
 
@@ -120,13 +152,12 @@ def test_no_trial_is_left_running(journal: Path) -> None:
 def test_presets_come_first_and_by_name(journal: Path) -> None:
     search = sampler(journal)
     assert list(PRESETS) == ["paper_full", "paper_sa_proj", "paper_gate_up"]
-    suggested = [search.suggest(f"t{number}") for number in range(5)]
+    suggested = [drawn_by(search, f"t{number}") for number in range(5)]
     for params, (name, preset) in zip(suggested, PRESETS.items(), strict=False):
         assert params == {**preset, "preset": name}
-    assert [params["preset"] for params in suggested[3:] if params] == [None, None]
+    assert [params["preset"] for params in suggested[3:]] == [None, None]
     assert PRESETS["paper_full"]["learning_rate"] == 1e-4, "clipped to the bounds of its subset"
     for params in suggested:
-        assert params is not None
         SPACE.recipe(params)
 
 
@@ -158,8 +189,7 @@ def test_a_conditional_space_is_searched_without_a_warning(journal: Path) -> Non
         warnings.simplefilter("error")
         search = sampler(journal, space=wide, presets=presets)
         for number in range(40):
-            params = search.suggest(f"t{number}")
-            assert params is not None
+            params = drawn_by(search, f"t{number}")
             drawn = {name: value for name, value in params.items() if name != "preset"}
             if number < len(presets):
                 assert drawn == presets[params["preset"]]
@@ -195,8 +225,7 @@ class _Asked:
 def test_suggestions_stay_within_the_bounds_of_their_subset(journal: Path) -> None:
     search = sampler(journal, presets={})
     for number in range(30):
-        params = search.suggest(f"t{number}")
-        assert params is not None
+        params = drawn_by(search, f"t{number}")
         bounds = SPACE.bounds(params["subset"])
         assert bounds.low <= params["learning_rate"] <= bounds.high
         search.on_trial_complete(f"t{number}", result(float(number), 100 if number % 3 else 50))
@@ -223,24 +252,155 @@ def test_an_end_that_is_told_twice_counts_once(journal: Path) -> None:
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 1.0)
 
 
+def ended(number: int, rungs: Sequence[Rung] = (), error: str | None = None) -> TrialResult:
+    trial = left_off(number, rungs)
+    return trial.ended(error)
+
+
+def left_off(number: int, rungs: Sequence[Rung] = ()) -> OpenTrial:
+    recipe = Recipe(subset="full", learning_rate=1e-4, steps=100, batch_size=8)
+    return OpenTrial(
+        trial_id=trial_id_of(number), number=number, recipe=recipe, preset=None, started=0.0, rungs=[*rungs]
+    )
+
+
+def rung(value: float, step: int) -> Rung:
+    score = Score(target_gain=value + 1, held_out_forgetting=1.0, worst_forgetting=1.0, score=value)
+    return Rung(step=step, progress=step / 100, score=score, values={}, metrics={})
+
+
 def test_the_journal_goes_on_where_it_ended(journal: Path) -> None:
     first = sampler(journal)
     first.suggest("a")
     first.on_trial_complete("a", result(1.0, 100))
-    second = sampler(journal)
-    params = second.suggest("b")
-    assert params is not None
+    second = sampler(journal, ended=[ended(0, [rung(1.0, 100)])])
+    params = drawn_by(second, "b")
     assert params["preset"] == "paper_sa_proj", "the first preset was done, and none is queued twice"
     second.on_trial_complete("b", result(2.0, 100))
     assert [trial.value for trial in told(journal)] == [1.0, 2.0]
-    names = [second.suggest(f"c{number}")["preset"] for number in range(4)]  # type: ignore[index]
+    names = [drawn_by(second, f"c{number}")["preset"] for number in range(4)]
     assert names == ["paper_gate_up", None, None, None]
 
 
+def test_what_was_left_off_is_handed_out_first_with_what_it_drew(journal: Path) -> None:
+    first = sampler(journal, presets={})
+    handed_out = [handed_out_by(first, f"t{number}") for number in range(3)]
+    first.on_trial_complete("t1", result(1.0, 100))
+    pointer = {"path": "step_000025.safetensors", "sha256": "0", "step": 25}
+    trial = left_off(2, [rung(0.0, 25)])
+    trial.checkpoints = [pointer]
+    again = sampler(journal, presets={}, ended=[ended(1, [rung(1.0, 100)])], left_off={2: trial}, trials=4)
+    assert again.suggest("u0") == handed_out[0], "not even begun"
+    assert again.suggest("u1") == {**handed_out[2], "checkpoints": [pointer]}
+    new = again.suggest("u2")
+    assert isinstance(new, dict)
+    assert (new["number"], new["trial_id"], new["checkpoints"]) == (3, "0003", [])
+    assert again.suggest("u3") is None, "all four are handed out, and some may come back"
+    for tune_id in ("u0", "u1", "u2"):
+        again.on_trial_complete(tune_id, result(1.0, 100))
+    assert again.suggest("u4") == RecipeSampler.FINISHED
+    assert [trial.state for trial in told(journal)] == [TrialState.COMPLETE] * 4
+
+
+def test_a_trial_that_had_begun_to_draw_nothing_draws_what_it_would_have(
+    journal: Path, tmp_path: Path
+) -> None:
+    whole = sampler(tmp_path / "whole", presets={})
+    expected = [handed_out_by(whole, f"t{number}") for number in range(3)]
+    first = sampler(journal, presets={})
+    for number in range(2):
+        handed_out_by(first, f"t{number}")
+    first._ot_study.ask()
+    again = sampler(journal, presets={})
+    assert [handed_out_by(again, f"u{number}") for number in range(3)] == expected
+
+
+def test_a_trial_whose_driver_died_while_it_drew_keeps_what_it_has_and_draws_the_rest(journal: Path) -> None:
+    """Optuna keeps each value as it is drawn."""
+    half = sampler(journal, presets={})
+    subset = half._ot_study.ask().suggest_categorical("subset", list(SPACE.subsets))
+    params = handed_out_by(sampler(journal, presets={}), "t")
+    assert (params["number"], params["subset"]) == (0, subset)
+    assert SPACE.recipe(params).subset == subset
+
+
+def test_a_lost_trial_is_handed_out_again_until_it_ends(journal: Path) -> None:
+    search = sampler(journal, presets={}, trials=1)
+    first = handed_out_by(search, "a")
+    search.on_trial_complete("a", None, error=True)
+    assert search.suggest("b") is None
+    pointer = {"path": "x", "sha256": "0", "step": 25}
+    search.take_up("a", [pointer])
+    assert search.suggest("b") == {**first, "checkpoints": [pointer]}
+    search.on_trial_result("b", result(0.5, 50))
+    search.on_trial_complete("b", result(1.0, 100))
+    assert search.suggest("c") == RecipeSampler.FINISHED
+    assert [(trial.state, trial.value) for trial in told(journal)] == [(TrialState.COMPLETE, 1.0)]
+
+
+def test_an_end_that_tune_did_not_take_note_of_is_told(journal: Path) -> None:
+    search = sampler(journal, presets={}, trials=1)
+    search.suggest("a")
+    search.on_trial_complete("a", None, error=True)
+    search.end("a", rung(3.0, 100))
+    assert search.suggest("b") == RecipeSampler.FINISHED
+    assert [(trial.state, trial.value) for trial in told(journal)] == [(TrialState.COMPLETE, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "value"),
+    [
+        (ended(0, [rung(1.0, 50), rung(3.0, 100)]), TrialState.COMPLETE, 3.0),
+        (ended(0, [rung(1.0, 50)]), TrialState.PRUNED, 1.0),
+        (ended(0, [rung(1.0, 50)], "out of memory"), TrialState.FAIL, None),
+    ],
+)
+def test_an_end_that_was_written_but_not_told_is_told(
+    journal: Path, end: TrialResult, state: TrialState, value: float | None
+) -> None:
+    sampler(journal).suggest("a")
+    again = sampler(journal, ended=[end])
+    assert [(trial.state, trial.value) for trial in told(journal)] == [(state, value)]
+    assert drawn_by(again, "b")["preset"] == "paper_sa_proj"
+
+
+def test_an_end_that_was_told_but_not_written_is_run_again_and_told_once(journal: Path) -> None:
+    first = sampler(journal)
+    drawn = first.suggest("a")
+    first.on_trial_complete("a", result(1.0, 100))
+    again = sampler(journal)
+    assert again.suggest("b") == drawn
+    again.on_trial_result("b", result(0.0, 50))
+    again.on_trial_complete("b", result(1.0, 100))
+    assert [(trial.state, trial.value) for trial in told(journal)] == [(TrialState.COMPLETE, 1.0)]
+
+
+@pytest.mark.parametrize("name", get_args(SamplerName))
+def test_one_trial_at_a_time_draws_the_same_however_often_the_driver_dies(
+    tmp_path: Path, name: SamplerName
+) -> None:
+    """What a trial scores depends on what it drew, so that one that differs would change those after it."""
+
+    def recipes(journal: Path, lives: Sequence[int]) -> list[dict[str, Any]]:
+        drawn: list[dict[str, Any]] = []
+        done: list[TrialResult] = []
+        for count in lives:
+            search = sampler(journal, ended=done, name=name)
+            for _ in range(count):
+                params = drawn_by(search, f"t{len(drawn)}")
+                value = -abs(math.log(params["learning_rate"]) + 7) - len(params["subset"])
+                search.on_trial_complete(f"t{len(drawn)}", result(value, 100))
+                done.append(ended(len(drawn), [rung(value, 100)]))
+                drawn.append(params)
+        return drawn
+
+    assert recipes(tmp_path / "one", [20]) == recipes(tmp_path / "many", [1, 4, 2, 7, 6])
+
+
 def test_the_seed_decides_the_random_trials(tmp_path: Path) -> None:
-    def drawn(name: str, seed: int) -> list[dict[str, Any] | None]:
+    def drawn(name: str, seed: int) -> list[dict[str, Any]]:
         search = sampler(tmp_path / name, presets={}, seed=seed)
-        return [search.suggest(f"t{number}") for number in range(3)]
+        return [drawn_by(search, f"t{number}") for number in range(3)]
 
     assert drawn("a", 1) == drawn("b", 1) != drawn("c", 2)
 
@@ -257,36 +417,7 @@ def test_the_model_takes_over_after_the_presets(journal: Path) -> None:
     search = sampler(journal)
     subsets = []
     for number in range(25):
-        params = search.suggest(f"t{number}")
-        assert params is not None
+        params = drawn_by(search, f"t{number}")
         subsets.append(params["subset"])
         search.on_trial_complete(f"t{number}", result(50.0 if params["subset"] == "gate_up" else -50.0, 100))
     assert subsets[10:].count("gate_up") >= 9, "by chance it would be 5 of 15"
-
-
-def test_a_restored_sampler_ends_the_trials_that_were_open(journal: Path, tmp_path: Path) -> None:
-    search = sampler(journal)
-    for trial in ("done", "open"):
-        search.suggest(trial)
-    search.on_trial_complete("done", result(1.0, 100))
-    search.save(str(tmp_path / "saved"))
-
-    again = sampler(journal)
-    again.restore(str(tmp_path / "saved"))
-    again.on_trial_complete("done", result(9.0, 100))  # known to have ended: not told twice
-    again.on_trial_complete("open", result(2.0, 100))
-    assert [(trial.state, trial.value) for trial in told(journal)] == [
-        (TrialState.COMPLETE, 1.0),
-        (TrialState.COMPLETE, 2.0),
-    ]
-
-
-def test_what_is_saved_does_not_grow_with_what_the_storage_holds(journal: Path, tmp_path: Path) -> None:
-    """Tune saves the searcher again and again: an id and a number a trial, never the storage's address."""
-    search = sampler(journal)
-    for number in range(20):
-        search.suggest(f"trial{number:02d}")
-    search.save(str(tmp_path / "saved"))
-    saved = (tmp_path / "saved").read_bytes()
-    assert len(saved) < 20 * 40
-    assert str(journal).encode() not in saved

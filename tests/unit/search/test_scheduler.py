@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from made_study import config
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from search.config import StudyConfig, TrainingConfig
-from search.scheduler import make_scheduler
+from search.objective import Score
+from search.results import Rung
+from search.sampling.aims import AimName, as_result
+from search.scheduler import StudyScheduler, make_scheduler
 from search.settings.search_config import PruningConfig, SearchConfig
 
 
@@ -47,6 +51,36 @@ def test_decides_at_the_rungs_that_are_evaluated(first: int, factor: int, more: 
 
 def test_without_pruning_nothing_is_stopped() -> None:
     assert type(make_scheduler(None, 100)) is FIFOScheduler
+
+
+def rung(step: int, value: float) -> Rung:
+    score = Score(target_gain=value, held_out_forgetting=0.0, worst_forgetting=0.0, score=value)
+    return Rung(step=step, progress=step / 100, score=score, values={}, metrics={"target_gain": value})
+
+
+def tune_trial(name: str, own: str) -> Any:
+    """Return a trial of Tune's that is one of the study's."""
+    return SimpleNamespace(trial_id=name, config={"trial_id": own})
+
+
+OBJECTIVES: tuple[tuple[AimName, ...], ...] = (("score",), ("target_gain", "held_out_forgetting"))
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES, ids=["one", "several"])
+def test_what_is_replayed_is_decided_as_it_was(objectives: tuple[AimName, ...]) -> None:
+    """The driver of three trials dies after `c` has reached step 50, and before it is told to stop."""
+    seen = [("a", 25, 1.0), ("b", 25, -1.0), ("c", 25, 2.0), ("a", 50, 5.0), ("c", 50, 4.0)]
+    scheduler = StudyScheduler(make_scheduler(PruningConfig(first_rung=25), 100, objectives))
+    scheduler.replay((own, rung(step, value)) for own, step, value in seen)
+    assert [own for own in "abcd" if scheduler.has_stopped(own)] == ["b", "c"]
+    # `a` goes on under another of Tune's ids: it has passed step 50, and is not judged there again.
+    again = tune_trial("z9", "a")
+    scheduler.on_trial_add(None, again)
+    assert scheduler.on_trial_result(None, again, as_result(rung(50, -9.0))) == TrialScheduler.CONTINUE
+    new = tune_trial("z8", "d")
+    scheduler.on_trial_add(None, new)
+    assert scheduler.on_trial_result(None, new, as_result(rung(25, 0.0))) == TrialScheduler.STOP
+    assert scheduler.has_stopped("d")
 
 
 class FakeTrial:

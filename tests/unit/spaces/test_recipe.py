@@ -18,13 +18,14 @@ RECIPE = Recipe(subset="gate_up", learning_rate=1e-4, steps=100, batch_size=8)
 
 NON_NEGATIVE = st.floats(min_value=0, allow_infinity=False)
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+COUNT = st.integers(min_value=1, max_value=2**31 - 1)
 SHARE = st.floats(min_value=0, max_value=1, exclude_max=True)
 SHARED = {
     "subset": st.sampled_from(sorted(SUBSETS)),
     "layers": st.sampled_from(["all", "first:1", "middle:3", "last:1/2", "0-3,8"]),
     "learning_rate": POSITIVE,
-    "steps": st.integers(min_value=1),
-    "batch_size": st.integers(min_value=1),
+    "steps": COUNT,
+    "batch_size": COUNT,
     "warmup_ratio": SHARE,
     "schedule": st.sampled_from(SCHEDULES),
     "weight_decay": NON_NEGATIVE,
@@ -35,7 +36,7 @@ SHARED = {
 }
 ADAPTERS = {
     "method": st.just("lora"),
-    "lora_rank": st.integers(min_value=1),
+    "lora_rank": COUNT,
     "lora_alpha": POSITIVE,
     "lora_dropout": SHARE,
     "lora_variant": st.sampled_from(LORA_VARIANTS),

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,16 @@ from torch import Tensor, nn
 
 from trainables.checkpoint import (
     CheckpointError,
-    Pointer,
     apply_delta,
+    copy_parameters,
     export_delta,
-    keep_parameters_only,
     load_checkpoint,
     save_checkpoint,
 )
 from trainables.files import write_atomically
 from trainables.manifest import build_manifest
 from trainables.model import load_model, model_fingerprint
+from trainables.pointer import Pointer
 
 NAME = "model.language_model.layers.0.mlp.down_proj.weight"
 
@@ -44,25 +46,49 @@ def files(folder: Path) -> list[str]:
 
 def test_comes_back_bit_for_bit(tmp_path: Path, state: dict[str, Tensor]) -> None:
     pointer = save_checkpoint(tmp_path / "deep" / "step.safetensors", state, 7)
+    assert pointer is not None
     assert pointer.step == 7
-    loaded = load_checkpoint(Pointer(**json.loads(json.dumps(pointer.to_dict()))))
+    loaded = load_checkpoint(Pointer.from_dict(json.loads(json.dumps(pointer.to_dict()))))
     assert set(loaded) == set(state)
+    assert len(loaded) == len(state)
     for name, tensor in state.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
         assert torch.equal(loaded[name], tensor)
-    assert files(tmp_path) == ["step.safetensors"]
+    assert files(tmp_path) == ["step.optimizer.safetensors", "step.safetensors"]
+    assert set(load_file(pointer.path)) == {f"parameter/{NAME}"}
 
 
-def test_a_damaged_file_is_detected(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    path = tmp_path / "step.safetensors"
-    pointer = save_checkpoint(path, state, 7)
+def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="is damaged: its checksum is"):
+
+
+DAMAGES = {
+    "is damaged: its checksum is": flip,
+    "is damaged": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "is missing": Path.unlink,
+    "can't be read": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("which", ["step.safetensors", "step.optimizer.safetensors"])
+@pytest.mark.parametrize("message", DAMAGES)
+def test_a_damaged_file_is_detected(
+    tmp_path: Path, state: dict[str, Tensor], message: str, which: str
+) -> None:
+    pointer = save_checkpoint(tmp_path / "step.safetensors", state, 7)
+    assert pointer is not None
+    DAMAGES[message](tmp_path / which)
+    with pytest.raises(CheckpointError, match=f"{which} {message}"):
         load_checkpoint(pointer)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=r"step\.safetensors is missing"):
+
+
+def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path) -> None:
+    pointer = save_checkpoint(tmp_path / "point.safetensors", {f"parameter/{NAME}": torch.ones(2)}, 7)
+    assert files(tmp_path) == ["point.safetensors"]
+    assert pointer is not None
+    with pytest.raises(CheckpointError, match="has no optimiser's state"):
         load_checkpoint(pointer)
 
 
@@ -82,21 +108,22 @@ def test_a_write_that_fails_leaves_the_old_file_whole(
     assert files(tmp_path) == ["file"]
 
 
+def test_what_takes_long_lies_between_signs_of_progress(
+    tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda opened: done.append("sync"))
+    save_checkpoint(tmp_path / "step.safetensors", state, 7, lambda: done.append("beat"))
+    # A file's content, then its folder; once for what was trained, once for the optimiser.
+    assert [list(group) for kind, group in groupby(done) if kind == "sync"] == [["sync", "sync"]] * 2
+    assert (done[0], done[-1]) == ("beat", "beat")
+
+
 def test_writing_leaves_no_temporary_file(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         write_atomically(tmp_path / "new" / "file", content)
     assert (tmp_path / "new" / "file").read_bytes() == b"two"
     assert files(tmp_path) == ["file"]
-
-
-def test_the_optimiser_can_be_dropped(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    path = tmp_path / "step.safetensors"
-    save_checkpoint(path, state, 7)
-    keep_parameters_only(path)
-    kept = load_file(path)
-    assert set(kept) == {f"parameter/{NAME}"}
-    assert torch.equal(kept[f"parameter/{NAME}"], state[f"parameter/{NAME}"])
-    assert files(tmp_path) == ["step.safetensors"]
 
 
 def exported(
@@ -109,6 +136,22 @@ def exported(
     save_checkpoint(path, {"step": torch.tensor(1), **{f"parameter/{n}": t for n, t in new.items()}}, 1)
     export_delta(path, manifest.to_dict(), base, tmp_path / "selected")
     return tmp_path / "selected", new
+
+
+def test_damaged_values_are_written_nowhere(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    pointer = save_checkpoint(tmp_path / "step.safetensors", state, 7)
+    assert pointer is not None
+    copied = copy_parameters(Path(pointer.path), tmp_path / "copy.safetensors", pointer.sha256)
+    assert hashlib.sha256((tmp_path / "copy.safetensors").read_bytes()).hexdigest() == copied
+    content = bytearray(Path(pointer.path).read_bytes())
+    content[-1] ^= 1
+    Path(pointer.path).write_bytes(content)
+    before = files(tmp_path)
+    with pytest.raises(CheckpointError, match=r"step\.safetensors is damaged: its checksum is"):
+        copy_parameters(Path(pointer.path), tmp_path / "again.safetensors", pointer.sha256)
+    with pytest.raises(CheckpointError, match=r"step\.safetensors is damaged: its checksum is"):
+        export_delta(Path(pointer.path), {}, "", tmp_path / "selected", sha256=pointer.sha256)
+    assert files(tmp_path) == before
 
 
 def test_selected_weights_go_back_onto_the_base_and_nowhere_else(tmp_path: Path) -> None:

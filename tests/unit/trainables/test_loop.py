@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from spaces.recipe import Recipe
 from spaces.subsets import SUBSETS
 from trainables.collate import collate
-from trainables.loop import Progress, TrialFailed, fine_tune, learning_rate_at
+from trainables.loop import Progress, StepTooLarge, TrialFailed, fine_tune, learning_rate_at
 from trainables.manifest import build_manifest
 from trainables.training.losses import answer_logits, answer_loss_sum
 from trainables.weights.trained import trained_manifest
@@ -278,3 +279,75 @@ def test_the_pull_to_the_base_keeps_weights_nearer_to_it() -> None:
 def test_replay_without_samples_is_refused() -> None:
     with pytest.raises(ValueError, match=r"replay_ratio 0.25, and there are no samples for replay"):
         run(llava(), recipe("mlp", replay_ratio=0.25))
+
+
+MEMORY_ERRORS = {
+    "a GPU's": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    "Python's": MemoryError("Unable to allocate 2 GiB"),
+    "the CPU's": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 2 GiB"),
+    "oneDNN's": RuntimeError("could not create a primitive"),
+}
+
+
+def fails_above(model: nn.Module, samples: int, error: Exception) -> None:
+    """Have a model raise an error in passes of more samples than that."""
+
+    def check(_: nn.Module, __: object, kwargs: Mapping[str, Tensor]) -> None:
+        if len(kwargs["input_ids"]) > samples:
+            raise error
+
+    model.register_forward_pre_hook(check, with_kwargs=True)
+
+
+@pytest.mark.parametrize("kind", MEMORY_ERRORS)
+def test_a_step_that_memory_is_wanting_for_says_so(kind: str) -> None:
+    model = llava()
+    fails_above(model, 2, MEMORY_ERRORS[kind])
+    with pytest.raises(StepTooLarge, match=r"2 GiB|a primitive"):
+        run(model, recipe(steps=4))
+    # In passes that fit, it trains as a model does that has room for more.
+    small, plain = llava(), llava()
+    fails_above(small, 2, MEMORY_ERRORS[kind])
+    (one,) = run(small, recipe(steps=4), micro_batch_size=2)
+    (other,) = run(plain, recipe(steps=4), micro_batch_size=2)
+    assert one.losses == other.losses
+    assert all(torch.equal(one.state[name], other.state[name]) for name in other.state)
+
+
+def test_another_error_of_a_step_is_left_as_it_is() -> None:
+    model = llava()
+    fails_above(model, 2, RuntimeError("a shape does not fit"))
+    with pytest.raises(RuntimeError, match="a shape does not fit") as raised:
+        run(model, recipe(steps=4))
+    assert not isinstance(raised.value, StepTooLarge)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_run_that_stops_between_two_rungs_goes_on_as_if_it_had_not(after: int) -> None:
+    """Its state is that of the step; the losses since the last rung are those of an undisturbed run."""
+    how = recipe(steps=6)
+    expected = run(llava(), how, rungs=(2, 6))
+    steps = iter(range(1, 7))
+    model = llava()
+    first = [
+        replace(progress, state=copied(progress.state))
+        for progress in fine_tune(
+            model,
+            trained_manifest(model, how),
+            how,
+            encoded(),
+            seed=0,
+            rungs=(2, 6),
+            pad_token_id=PAD,
+            stops=lambda: next(steps) >= after,
+        )
+    ]
+    last = first[-1]
+    # A rung is a checkpoint by itself: whoever has to stop there does so at the next step.
+    assert last.stopped
+    assert last.step == (3 if after == 2 else after)
+    rest = run(llava(), how, rungs=(2, 6) if last.step < 2 else (6,), resume=last.state)
+    reached = [*(progress for progress in first if not progress.stopped), *rest]
+    assert [(each.step, each.losses) for each in reached] == [(each.step, each.losses) for each in expected]
+    for name, tensor in expected[-1].state.items():
+        assert torch.equal(rest[-1].state[name], tensor), name

@@ -181,5 +181,5 @@ def test_a_sample_that_can_not_be_encoded_stops_the_study(model: Path, tmp_path:
 
 def test_storage_that_can_not_be_written_is_one_line(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"^output: .*file.*can't be written: Not a directory$"):
+    with pytest.raises(InputError, match=r"^output: .*file/s can't be made: .*file is no folder$"):
         encode_once(prepared(model, tmp_path / "file"), QUIET)

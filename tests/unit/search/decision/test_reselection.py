@@ -17,6 +17,7 @@ from selectable_study import (
     study_folder,
 )
 
+from search import cli
 from trainables.scoring.evaluation import rung_file
 
 
@@ -45,6 +46,23 @@ def test_another_rule_selects_another_recipe(tmp_path: Path, capsys: pytest.Capt
     assert folder.selected.is_dir()
     assert folder.study.read_bytes() == before
     assert "<html" in folder.report.read_text(encoding="utf-8")
+
+
+def test_weights_whose_values_were_damaged_are_not_handed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study_folder(tmp_path / "study")
+    assert run(capsys, "select", str(folder.root))[0] == 0
+    before = {path.name: path.read_bytes() for path in folder.selected.iterdir()}
+    (weights,) = folder.trials.rglob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    status, said = run(capsys, "select", str(folder.root))
+    assert status == cli.WRONG_INPUT
+    assert "nothing was changed" in said
+    assert f"the selected weights can't be handed over: checkpoint {weights} is damaged: its checksum" in said
+    assert {path.name: path.read_bytes() for path in folder.selected.iterdir()} == before
 
 
 def test_the_weight_of_forgetting_rescores_what_was_measured(

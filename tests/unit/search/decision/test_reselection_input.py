@@ -20,9 +20,9 @@ from search.records.stored_finalists import write_finalist, write_run
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-forgetting", "much"], "objective.max_forgetting: input should be a valid number"),
-        (["--forgetting-weight", "-1"], "objective.forgetting_weight: "),
-        (["--maximise", "gain"], "selection.maximise: "),
+        (["--max-forgetting", "much"], "error: --max-forgetting: input should be a valid number, got 'much'"),
+        (["--forgetting-weight", "-1"], "error: --forgetting-weight: "),
+        (["--maximise", "gain"], "error: --maximise: "),
         (["selection.tie=[cost]"], "unknown key 'selection.tie': did you mean 'ties'?"),
         (["selection.keep_weights=all"], "whose weights stay was decided when the study ended"),
         (["search.trials=9"], "'search.trials=9': what has run can't be changed"),
@@ -57,7 +57,7 @@ def test_damaged_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     file.write_text(file.read_text(encoding="utf-8")[:50], encoding="utf-8")
     status, said = run(capsys, "select", str(folder.root))
     assert status == 2
-    assert "a file of the study is damaged" in said
+    assert f"{file}: this file of the study is damaged: not JSON" in said
 
 
 def test_nothing_complete_is_nothing_to_select_from(
@@ -136,7 +136,7 @@ def test_finalists_of_nothing_are_one_line(tmp_path: Path, capsys: pytest.Captur
     leave("trial 0")
     status, said = run(capsys, "select", str(folder.root))
     assert status == 2
-    assert "confirm_base.json lacks 'clock', which finalists were scored on" in said
+    assert "confirm_base.json is missing, and with it 'clock', which finalists were scored on" in said
     folder.confirm_base.write_bytes(evaluations(BASE))
     assert run(capsys, "select", str(folder.root))[0] == 0
     leave("trial 9")

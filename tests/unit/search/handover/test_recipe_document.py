@@ -83,6 +83,12 @@ def test_a_file_reads_back_to_the_same_document(document: RecipeDocument) -> Non
     assert RecipeDocument.from_dict(plain, "recipe.yaml") == document
 
 
+def test_a_large_model_s_size_is_more_than_a_count_of_samples_may_be() -> None:
+    large = Architecture(model_type="qwen2", family="qwen2", parameters=7_615_616_512)
+    plain = yaml.safe_load(recipe_yaml(RecipeDocument(recipe=RECIPE, architecture=large)))
+    assert RecipeDocument.from_dict(plain, "recipe.yaml").architecture == large
+
+
 def test_what_a_study_writes_is_read(tmp_path: Path) -> None:
     study = record([trial(3, [{"count": 50.0}])])
     plain = recipe_document(study, select(study.trials, study.objective))

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,15 @@ import torch
 from handed_over import trained_study, write_recipe
 from made_study import config, record
 from mlflow.tracking import MlflowClient
+from small_disk import small_disk
 from tiny_families import FAMILIES
 from tiny_models import adapters, recipe, save_llava
 from tracked_study import study_config
 
 from search.handover.registry import champion, register
+from search.records.stored_study import write_base, write_facts
 from search.records.study_folder import StudyFolder
+from search.settings.study_file import dump_study
 from search.stores.mlflow_store import prepare_store
 from search.tracking import StudyTracker
 from spaces.recipe import Recipe
@@ -159,15 +161,44 @@ def _served_model() -> Any:
     return served_model
 
 
+def test_a_registration_that_was_cut_short_is_made_once(tmp_path: Path, base: Path, store: str) -> None:
+    client = MlflowClient(store)
+    folder, made = study(tmp_path, base, register_weights="delta", registered_model="cut-short")
+    folder.study.write_text(dump_study(made.config))
+    write_base(folder, made.base)
+    write_facts(folder, made)
+
+    def life(seconds: float) -> StudyTracker:
+        tracker = StudyTracker(store, "cut-short", folder.root / "mlflow-spool.db", lambda _: None)
+        tracker.start_study(study_config(), tags={}, fingerprints={}, study_id="a1b2")
+        tracker.register("cut-short", folder.root)
+        tracker.close(seconds)
+        return tracker
+
+    with small_disk(tmp_path / "disk", "32k") as disk:
+        experiment = client.create_experiment("cut-short", artifact_location=disk.folder.as_uri())
+        (left,) = life(3.0).warnings
+        assert "No space left on device" in left
+        assert client.search_model_versions("name = 'cut-short'") == []
+        (half,) = client.search_logged_models([experiment])
+        disk.set("size=64m")
+        assert life(60.0).warnings == []
+        (version,) = client.search_model_versions("name = 'cut-short'")
+        (whole,) = client.search_logged_models([experiment])
+        assert (whole.model_id, str(whole.status)) == (half.model_id, "READY")
+        assert version.source == whole.artifact_location
+        assert client.get_model_version_by_alias("cut-short", "champion").version == version.version
+
+
 def test_what_can_not_be_registered_is_a_warning(tmp_path: Path, base: Path, store: str) -> None:
-    folder, made = study(tmp_path, base, registered_model="warned")
+    folder, _ = study(tmp_path, base, registered_model="warned")
     tracker = StudyTracker(store, "warned")
-    run = tracker.start_study(study_config(), tags={}, fingerprints={})
-    (folder.selected / "README.md").unlink()
-    tracker.register("warned", partial(champion, folder, replace(made, run_id=run)))
+    run = tracker.start_study(study_config(), tags={}, fingerprints={}, study_id="a1b2")
+    folder.study.unlink(missing_ok=True)
+    tracker.register("warned", folder.root)
     tracker.finish(succeeded=True)
     tracker.close()
     (warning,) = tracker.warnings
-    assert "the registered model 'warned' was not written: FileNotFoundError" in warning
+    assert "the registered model 'warned' was not written: InputError" in warning
     assert MlflowClient(store).get_run(run).info.status == "FINISHED"
     assert MlflowClient(store).search_model_versions("name = 'warned'") == []

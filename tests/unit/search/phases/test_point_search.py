@@ -15,12 +15,15 @@ from made_study import config as study_config
 from rich.console import Console
 
 from search.objective import score_metrics
+from search.phases import point_search
 from search.phases.point_progress import PointProgress
 from search.phases.point_search import PlannedPoint, PointSearch, plan_points
+from search.phases.study_failed import WorkersLost
 from search.results import PointResult, TrialResult, TrialState, points_csv
 from search.settings.points_config import PointsConfig
 from spaces.points import Identity, Interpolation, Member, Point, Pruning, Soup
-from trainables.workers.jobs import Report
+from trainables.workers.execution import GroupShape
+from trainables.workers.jobs import PointJob, Report
 
 # Scores 20, 15 and 5: half of what `count` gains, less half of what `colour` loses.
 BEST = trial(4, [{"count": 30.0}, {"count": 50.0}])
@@ -146,6 +149,19 @@ def test_a_point_without_a_score_says_why(tmp_path: Path, failed: Report, error:
     assert (result.rung, result.error) == (None, error)
     with pytest.raises(ValueError, match="point 7 failed"):
         result.measured  # noqa: B018  the access is what is tested
+
+
+def test_a_point_that_is_lost_with_its_machines_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Report(step=0, done=True, error="the node died", lost=True)
+    monkeypatch.setattr(point_search, "run_jobs", lambda *_, **__: [(PLANNED.number, lost)])
+    job = PointJob(point=PLANNED.point, members=())
+    monkeypatch.setattr(PointSearch, "job", lambda *_: (GroupShape(), job))
+    known = PointResult(number=PLANNED.number, point=PLANNED.point, trial=BEST, rung=BEST.last)
+    for results in (search(tmp_path).evaluate([PLANNED]), search(tmp_path).written([known])):
+        with pytest.raises(WorkersLost, match="the node died"):
+            list(results)
 
 
 def test_a_point_has_either_a_score_or_an_error() -> None:

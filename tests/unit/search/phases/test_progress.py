@@ -94,11 +94,11 @@ def test_time_left_is_at_least_the_longest_open_trial(plain: StudyProgress) -> N
     assert plain.time_left() == pytest.approx(16)
 
 
-def test_an_unknown_duration_is_taken_from_the_clock(plain: StudyProgress, clock: Clock) -> None:
-    plain.trial_started(0, RECIPE, None)
-    clock.now += 4
-    plain.trial_ended(trial(0, [GOOD], seconds=float("nan")))
-    assert plain.time_left() == pytest.approx(28)
+def test_what_earlier_drivers_did_counts(plain: StudyProgress, clock: Clock) -> None:
+    plain.taken_up([trial(0, [GOOD], seconds=4), trial(1, state=TrialState.FAILED, error="x", seconds=1)])
+    plain.trial_started(2, RECIPE, None, step=25)
+    # Of eight trials two are done, one began just now, and five wait: six of 4 s.
+    assert plain.time_left() == pytest.approx(24)
 
 
 def test_a_failed_trial_tells_nothing_about_the_time_left(plain: StudyProgress) -> None:

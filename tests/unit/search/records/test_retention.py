@@ -15,11 +15,17 @@ from search.decision.candidates import Candidate
 from search.decision.choices import Choice
 from search.decision.evidence import Finalist, FinalistRun
 from search.decision.front import pareto_front
-from search.records.retention import points_to_write, why_lost, with_kept_weights
+from search.records.retention import (
+    delete_others,
+    kept_files,
+    points_to_write,
+    why_lost,
+    with_kept_weights,
+)
 from search.records.study_folder import StudyFolder
 from search.records.study_record import StudyRecord
 from search.results import PointResult, TrialResult, TrialState
-from search.selection import select
+from search.selection import Selection, select
 from spaces.points import Interpolation, Member, Point, Soup
 
 # (gain, forgetting): the base's values, the mean of two targets and of two held-out tasks.
@@ -65,7 +71,16 @@ def study(folder: StudyFolder, keep: str) -> StudyRecord:
 
 def kept(folder: StudyFolder, made: StudyRecord) -> tuple[StudyRecord, set[str]]:
     selection = select(made.trials, made.objective, made.points)
-    return with_kept_weights(made, selection, folder), left(folder)
+    return retained(folder, made, selection), left(folder)
+
+
+def retained(folder: StudyFolder, made: StudyRecord, selection: Selection) -> StudyRecord:
+    """Delete what does not stay; return the record without it."""
+    files = kept_files(made, selection, folder)
+    found = with_kept_weights(made, files)
+    assert kept_files(found, selection, folder) == files
+    delete_others(folder, files)
+    return found
 
 
 def test_the_front_s_weights_stay(tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ def test_a_finalist_s_runs_stay(tmp_path: Path, keep: str, files: set[str]) -> N
     made = replace(made, finalists=(finalist,))
     selection = select(made.trials, made.objective, finalists=made.finalists)
     assert selection.run == runs[1]
-    with_kept_weights(made, selection, folder)
+    retained(folder, made, selection)
     assert {file for file in left(folder) if file.startswith("finalists")} == files
 
 

@@ -11,7 +11,14 @@ import pytest
 from made_study import GOOD, evaluation, trial
 
 from search.decision.evidence import Estimate, Estimates, Finalist, FinalistRun
-from search.records.stored_finalists import read_finalists, run_folder, slug_of, write_finalist, write_run
+from search.records.stored_finalists import (
+    read_confirmed,
+    read_finalists,
+    run_folder,
+    slug_of,
+    write_finalist,
+    write_run,
+)
 
 CONFIRM = {task: evaluation(task, value, 50) for task, value in GOOD.items()}
 ESTIMATE = Estimate(value=3.0, low=1.5, high=4.25)
@@ -38,6 +45,13 @@ def write(folder: Path, *finalists: Finalist) -> None:
         for each in finalist.runs:
             write_run(folder, each, CONFIRM if each.rung else {})
         write_finalist(folder, place, finalist)
+
+
+def test_what_was_confirmed_is_known_before_the_race_has_ended(tmp_path: Path) -> None:
+    confirmed, scored = run(tmp_path, "trial 3", 7), run(tmp_path, "trial 3", 9)
+    write_run(tmp_path, confirmed, CONFIRM)
+    write_run(tmp_path, replace(scored, confirm={}, confirmed=None), CONFIRM)
+    assert read_confirmed(tmp_path) == {"finalists/trial_3/seed_7": confirmed}
 
 
 def test_finalists_come_back_in_their_order(tmp_path: Path) -> None:

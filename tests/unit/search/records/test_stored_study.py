@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def written(root: Path, *, finished: bool = True) -> StudyRecord:
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"tensors")
     first = trial(0, [GOOD])
-    last = dataclasses.replace(first.last, weights=str(weights))
+    last = dataclasses.replace(first.last, weights=str(weights), sha256="0" * 64)
     first = dataclasses.replace(first, trial_id="t_0", rungs=(last,))
     failed = dataclasses.replace(trial(1, [MODEST], state=TrialState.FAILED, error="lost"), trial_id="t_1")
     half = Point(0, 40, Interpolation(0.5))
@@ -82,7 +83,7 @@ def test_a_half_finished_study_says_so(tmp_path: Path) -> None:
     ("file", "content", "message"),
     [
         ("study.yaml", None, "is not a study's folder: it has no study.yaml"),
-        ("base.json", None, "ended before its base was evaluated"),
+        ("base.json", None, "base.json: this file of the study is missing, though trials have ended"),
         ("record.json", "{", "damaged"),
         ("trials/t_0/trial.json", json.dumps({"number": 0}), "damaged"),
     ],
@@ -112,3 +113,11 @@ def test_when_a_trial_started_is_kept_and_may_be_unknown(tmp_path: Path) -> None
     del fields["started"]
     file.write_text(json.dumps(fields), encoding="utf-8")
     assert math.isnan(read_trial(tmp_path, file).started)
+
+
+def test_a_study_that_ended_before_its_base_was_evaluated_says_so(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "base.json").unlink()
+    shutil.rmtree(tmp_path / "trials")
+    with pytest.raises(InputError, match="ended before its base was evaluated"):
+        read_study(tmp_path)

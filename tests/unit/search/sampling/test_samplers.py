@@ -57,9 +57,17 @@ def search(
         study_name="made",
         seed=seed,
         startup_trials=5,
+        trials=1000,
         objectives=objectives,
         sampler=sampler,
     )
+
+
+def drawn_by(search: RecipeSampler, trial: str) -> dict[str, Any]:
+    """Return the next trial: what it draws, and what it is to the study."""
+    params = search.suggest(trial)
+    assert isinstance(params, dict)
+    return params
 
 
 def study(journal: Path) -> optuna.Study:
@@ -100,7 +108,7 @@ def test_every_proposal_is_a_recipe_of_the_space(
         warnings.filterwarnings("ignore", message="Define-by-run function passed")
         made = search(journal, sampler, objectives, presets=True)
         for number in range(30):
-            params = made.suggest(f"t{number}")
+            params = drawn_by(made, f"t{number}")
             assert params is not None
             recipe = SPACE.recipe(params)
             bounds = SPACE.bounds(recipe.subset, recipe.method)
@@ -117,13 +125,14 @@ def test_every_proposal_is_a_recipe_of_the_space(
 def test_the_three_ends_with_several_objectives(journal: Path, sampler: SamplerName) -> None:
     made = search(journal, sampler)
     for trial in ("complete", "pruned", "failed", "unfinite"):
-        made.suggest(trial)
+        drawn_by(made, trial)
     made.on_trial_result("complete", result(1.0, 0.5, 4e15, step=25))
     made.on_trial_complete("complete", result(3.0, 2.0, 4e15))
     made.on_trial_result("pruned", result(0.0, 6.0, step=25))
     # Tune hands a stopped trial's last rung to this call alone.
     made.on_trial_complete("pruned", result(-1.0, 7.5, step=50))
     made.on_trial_complete("failed", result(9.0, 0.0), error=True)
+    made.give_up("failed")
     made.on_trial_complete("unfinite", result(9.0, 0.0, math.nan))
 
     complete, pruned, failed, unfinite = told(journal)
@@ -154,7 +163,7 @@ def test_optuna_s_best_trials_are_the_front_of_what_is_complete_and_feasible(
         result(10.0, 2.0, 3e15),  # dominates the first by its cost
     ]
     for number, end in enumerate(ends):
-        made.suggest(f"t{number}")
+        drawn_by(made, f"t{number}")
         made.on_trial_complete(f"t{number}", end)
     done = study(journal)
     assert [trial.number for trial in done.best_trials] == [3, 5]
@@ -167,34 +176,11 @@ def test_the_seed_decides_the_proposals(tmp_path: Path, sampler: SamplerName) ->
     def drawn(name: str, seed: int) -> list[dict[str, Any] | None]:
         made, params = search(tmp_path / name, sampler, seed=seed), []
         for number in range(12):
-            params.append(made.suggest(f"t{number}"))
+            params.append(drawn_by(made, f"t{number}"))
             made.on_trial_complete(f"t{number}", result(number % 5, number % 3))
         return params
 
     assert drawn("a", 1) == drawn("b", 1) != drawn("c", 2)
-
-
-@every_sampler
-@one_and_several
-def test_a_restored_sampler_ends_the_trials_that_were_open(
-    journal: Path, tmp_path: Path, sampler: SamplerName, objectives: Sequence[AimName]
-) -> None:
-    first = search(journal, sampler, objectives)
-    for number in range(12):
-        first.suggest(f"t{number}")
-        first.on_trial_complete(f"t{number}", result(number, 1.0))
-    first.suggest("open")
-    first.save(str(tmp_path / "saved"))
-
-    again = search(journal, sampler, objectives)
-    again.restore(str(tmp_path / "saved"))
-    again.on_trial_complete("t3", result(99.0, 0.0))  # known to have ended: not told twice
-    again.on_trial_complete("open", result(12.0, 1.0))
-    again.suggest("next")
-    *_, opened, following = told(journal)
-    assert opened.values == ([11.0] if objectives == ONE else [12.0, 1.0, 1e15])
-    assert following.state is TrialState.RUNNING
-    assert len(told(journal)) == 14
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
@@ -202,7 +188,7 @@ def test_learns_what_is_better_in_every_aim(journal: Path, sampler: SamplerName)
     """Of three subsets one is better in all aims, and a rate near its lower bound."""
     made = search(journal, sampler)
     for number in range(60):
-        params = made.suggest(f"t{number}")
+        params = drawn_by(made, f"t{number}")
         assert params is not None
         recipe = SPACE.recipe(params)
         bounds = SPACE.bounds(recipe.subset, recipe.method)
@@ -229,11 +215,11 @@ def test_a_child_s_learning_rate_comes_from_its_parents_where_bounds_differ(
         queued = {"subset": subset, **low, "learning_rate": (1.0 + number / 5) * 1e-5}
         made._ot_study.enqueue_trial(queued)
     for number in range(5):
-        made.suggest(f"t{number}")
+        drawn_by(made, f"t{number}")
         made.on_trial_complete(f"t{number}", result(number, number))
     rates = [
         trial["learning_rate"]
-        for trial in (made.suggest(f"child{number}") for number in range(40))
+        for trial in (drawn_by(made, f"child{number}") for number in range(40))
         if trial is not None and trial["method"] == "selective"
     ]
     assert len(rates) >= 25
@@ -247,12 +233,12 @@ def test_a_generation_without_a_complete_trial_waits_for_its_parents(
     """A generation is five trials, all of them pruned; a sixth is asked for, and it is complete."""
     made = search(journal, sampler)
     for number in range(5):
-        made.suggest(f"t{number}")
+        drawn_by(made, f"t{number}")
         made.on_trial_complete(f"t{number}", result(1.0, 1.0, step=50))
-    parent = made.suggest("t5")
+    parent = drawn_by(made, "t5")
     assert parent is not None
     made.on_trial_complete("t5", result(1.0, 1.0, step=100))
-    children = [made.suggest(f"child{number}") for number in range(20)]
+    children = [drawn_by(made, f"child{number}") for number in range(20)]
     same = [child for child in children if child is not None and child["subset"] == parent["subset"]]
     assert len(same) >= 15
 
@@ -261,11 +247,11 @@ def test_a_generation_without_a_complete_trial_waits_for_its_parents(
 def test_pruned_trials_count_for_a_generation_and_are_no_parents(journal: Path, sampler: SamplerName) -> None:
     made = search(journal, sampler)
     for number in range(5):
-        params = made.suggest(f"t{number}")
+        params = drawn_by(made, f"t{number}")
         assert params is not None
         made.on_trial_complete(f"t{number}", result(1.0, 1.0, step=100 if number == 3 else 50))
     parent = told(journal)[3].params
-    children = [made.suggest(f"child{number}") for number in range(20)]
+    children = [drawn_by(made, f"child{number}") for number in range(20)]
     # With one parent a child is that parent, each of its parameters changed once in so many cases.
     same = [child for child in children if child is not None and child["subset"] == parent["subset"]]
     assert len(same) >= 15

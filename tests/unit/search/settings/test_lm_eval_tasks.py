@@ -33,11 +33,12 @@ def study_file(home: Path, name: str = "study", **changes: Any) -> Path:
         "name": "lesson",
         "model": {"path": "plain"},
         "tasks": {
-            "say": {"lm_eval": {"task": "written", "task_folder": "my_tasks"}, "limit": 7},
+            "say": {"lm_eval": {"task": "written", "task_folder": "my_tasks", "run_code": True}, "limit": 7},
             "pick": {
                 "lm_eval": {
                     "task": "weighed",
                     "task_folder": "my_tasks",
+                    "run_code": True,
                     "metric": "acc_norm",
                     "num_fewshot": 2,
                 }
@@ -94,7 +95,9 @@ def test_what_lm_eval_ships_needs_no_definition(home: Path) -> None:
         ),
         (
             {
-                "tasks": {"say": {"lm_eval": {"task": "writen", "task_folder": "my_tasks"}}},
+                "tasks": {
+                    "say": {"lm_eval": {"task": "writen", "task_folder": "my_tasks", "run_code": True}}
+                },
                 "held_out": ["digits"],
             },
             "targets: task 'say': unknown lm-eval task 'writen': did you mean 'written'?",

@@ -59,6 +59,21 @@ def test_data_files_are_looked_for_beside_the_study_file(file: Path) -> None:
     )
 
 
+class TestWhatIsBlamed:
+    def test_the_override_that_is_wrong_and_not_the_file(self, file: Path) -> None:
+        said = refused(file, "search.seed=3", "training.steps=four")
+        assert said == (
+            "override 'training.steps=four': training.steps: input should be a valid integer, got 'four'"
+        )
+        assert refused(file, "search={trials: no}").startswith(
+            "override 'search={trials: no}': search.trials"
+        )
+
+    def test_the_file_where_the_override_is_right(self, file: Path) -> None:
+        file.write_text(STUDY.replace("steps: 40", "steps: four"))
+        assert refused(file, "search.seed=3").startswith(f"{file}: training.steps: ")
+
+
 class TestPoints:
     def test_null_switches_them_off(self, file: Path) -> None:
         assert load_study(file, ["points=null"]).points is None
@@ -106,7 +121,10 @@ class TestWrongValues:
                 "search.pruning={first_rungs: 10}",
                 "unknown key 'search.pruning.first_rungs': did you mean 'first_rung'?",
             ),
-            ("model.zzz=1", "unknown key 'model.zzz': expected one of: dtype, path, roles"),
+            (
+                "model.zzz=1",
+                "unknown key 'model.zzz': expected one of: dtype, path, roles, trust_remote_code",
+            ),
             # Wrong types.
             ("training.steps=abc", "training.steps: input should be a valid integer, got 'abc'"),
             ("training.steps=1.5", "training.steps: input should be a valid integer, got 1.5"),
@@ -327,7 +345,9 @@ class TestWrongValues:
         ],
     )
     def test_message(self, file: Path, override: str, message: str) -> None:
-        assert refused(file, override) == f"{file}: {message}"
+        said = refused(file, override)
+        assert said.endswith(f": {message}")
+        assert said.removesuffix(f": {message}") in (str(file), f"override {override!r}")
 
     @pytest.mark.parametrize(
         ("overrides", "message"),
@@ -365,7 +385,11 @@ class TestWrongValues:
         ],
     )
     def test_message_about_several_keys(self, file: Path, overrides: tuple[str, ...], message: str) -> None:
-        assert refused(file, "space.replay_ratio=[0.5]", *overrides) == f"{file}: {message}"
+        said = refused(file, "space.replay_ratio=[0.5]", *overrides)
+        assert said.endswith(f": {message}")
+        key = message.partition(": ")[0]
+        wrong = [each for each in overrides if each.startswith(key)]
+        assert said.removesuffix(f": {message}") == (f"override {wrong[-1]!r}" if wrong else str(file))
 
     def test_missing_key(self, file: Path) -> None:
         file.write_text(STUDY.replace("search: {trials: 4}", ""))
@@ -391,7 +415,7 @@ class TestWrongFiles:
             (b"", "a study file is a mapping of keys, got NoneType"),
             (b"- 1", "a study file is a mapping of keys, got list"),
             (b"{", "not valid YAML: while parsing"),
-            (b"name: \xff", "not valid YAML: 'utf-8' codec can't decode byte 0xff"),
+            (b"name: \xff", "not valid YAML: not UTF-8 text: 'utf-8' codec can't decode byte 0xff"),
             (b'tasks: {a: {prompt: "is it \\ud800?"}}', r"not UTF-8 text: '\ud800' in 'is it \ud800?'"),
             (b"a: " + b"[" * 5000, "nested too deeply: more than 100 lists and objects within one another"),
         ],

@@ -192,8 +192,9 @@ def weights(folder: Path, changes: Mapping[str, float], *parts: str) -> TrainedW
             sliced(named[PARTS[name].name], PARTS[name].slice).add_(change)
     state = {f"parameter/{t.key}": sliced(named[t.name].detach(), t.slice) for t in trained.tensors}
     path = folder / f"{'-'.join(parts)}-{sum(changes.values())}.safetensors"
-    save_checkpoint(path, state, 1)
-    return TrainedWeights(path=str(path), manifest=trained)
+    pointer = save_checkpoint(path, state, 1)
+    assert pointer is not None
+    return TrainedWeights(path=str(path), manifest=trained, sha256=pointer.sha256)
 
 
 def made(transform: Transform, *members: TrainedWeights) -> Toy:
@@ -288,6 +289,21 @@ class TestWeightsThatCantBeTaken:
         Path(cut.path).write_bytes(content[:-3])
         with pytest.raises(CheckpointError, match="is damaged"):
             open_weights(Toy(), cut)
+
+    def test_a_bit_that_flipped_in_the_values(self, tmp_path: Path) -> None:
+        flipped = weights(tmp_path, {"down": 1.0}, "down")
+        content = bytearray(Path(flipped.path).read_bytes())
+        content[-3] ^= 1
+        Path(flipped.path).write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"checkpoint {flipped.path} is damaged: its checksum is"):
+            open_weights(Toy(), flipped)
+
+    def test_without_a_checksum_the_header_alone_is_checked(self, tmp_path: Path) -> None:
+        old = dataclasses.replace(weights(tmp_path, {"down": 1.0}, "down"), sha256=None)
+        open_weights(Toy(), old)
+        Path(old.path).write_bytes(Path(old.path).read_bytes()[:-3])
+        with pytest.raises(CheckpointError, match="is damaged"):
+            open_weights(Toy(), old)
 
     def test_without_a_tensor_that_was_trained(self, tmp_path: Path) -> None:
         less = dataclasses.replace(

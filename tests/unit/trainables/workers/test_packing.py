@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -254,3 +255,147 @@ def test_groups_of_a_lost_node_move_and_idle_ones_end() -> None:
     assert packer.set_nodes(left, 2) == [Close("group-1")]
     assert packer.decide(2) == []
     assert [seat.node for seat in packer._groups["group-2"].seats] == ["new"], nodes
+
+
+# ---- nodes on which groups can't serve
+
+
+def fails(packer: Packer, group: str, node: str, now: float) -> list[object]:
+    """Have a group's workers come up on a node and not be able to serve there, as the pool tells it."""
+    packer.placed(group, [node])
+    return [*packer.shun(group, now), *packer.broke(group), *packer.decide(now)]
+
+
+def test_a_node_where_groups_fail_gets_no_trial_while_there_are_others() -> None:
+    """The failed group's place is free at once, while the other node is taken: it must stay empty."""
+    packer = Packer(cluster(1, 1))
+    for name in "ab":
+        packer.ask(name, ONE)
+    packer.decide(0)
+    packer.placed("group-1", ["node-0"])
+    packer.ready("group-1", 1)
+    assert packer.decide(1) == [Grant("a", "group-1")]
+    assert fails(packer, "group-2", "node-1", 2) == [Close("group-2")]
+    packer.gone("group-2")
+    assert packer.decide(3) == [], "the node that failed was asked again"
+    # Whoever waits for the other node gets it; and after ten minutes the node is tried again.
+    packer.release("group-1", 4)
+    assert packer.decide(4) == [Grant("b", "group-1")]
+    packer.ask("c", ONE)
+    assert packer.decide(601) == []
+    assert packer.decide(603) == [Start("group-3", ONE)]
+
+
+def test_what_is_starting_on_such_a_node_is_ended_too() -> None:
+    packer = Packer(cluster(2, 2))
+    packer.warm_up(ONE, 4, 0)
+    packer.ask("a", ONE)
+    on = {group.name: group.seats[0].node for group in packer._groups.values()}
+    (first, second), others = [g for g in on if on[g] == "node-0"], [g for g in on if on[g] == "node-1"]
+    assert fails(packer, first, "node-0", 1) == [Close(second), Close(first)]
+    up(packer, *others)
+    (granted,) = packer.decide(2)
+    assert isinstance(granted, Grant)
+    assert granted.group in others
+
+
+def test_where_no_other_node_holds_a_shape_who_waits_hears_why() -> None:
+    packer = Packer(cluster(1, 2))
+    packer.ask("a", PAIR)
+    assert packer.decide(0) == [Start("group-1", PAIR)]
+    packer.placed("group-1", ["node-1", "node-1"])
+    assert [*packer.shun("group-1", 1), *packer.broke("group-1")] == [Grant("a", "group-1")]
+
+
+def test_a_shape_that_fits_such_a_node_alone_goes_there_nevertheless() -> None:
+    packer = Packer(cluster(1, 2))
+    packer.ask("a", ONE)
+    packer.decide(0)
+    assert fails(packer, "group-1", "node-1", 1)[0] == Close("group-1")
+    packer.gone("group-1")
+    packer.ask("b", PAIR)
+    assert Start("group-3", PAIR) in packer.decide(2)
+
+
+def test_what_fails_on_node_after_node_is_not_the_nodes() -> None:
+    """A model that can't be loaded anywhere must not be tried on a hundred nodes before that is told."""
+    packer = Packer(cluster(*[1] * 100))
+    packer.ask("a", ONE)
+    granted: list[object] = []
+    for number in range(1, 5):
+        assert not granted
+        packer.decide(number)
+        granted = [
+            a for a in fails(packer, f"group-{number}", f"node-{number}", number) if isinstance(a, Grant)
+        ]
+    assert granted == [Grant("a", "group-4")]
+
+
+def test_once_a_group_has_served_any_number_of_nodes_may_be_bad() -> None:
+    packer = Packer(cluster(*[1] * 100))
+    packer.ask("a", ONE)
+    packer.decide(0)
+    up(packer, "group-1")
+    packer.decide(0)
+    packer.ask("b", ONE)
+    packer.decide(1)
+    for number in range(2, 30):
+        said = fails(packer, f"group-{number}", f"node-{number}", number)
+        assert said == [Close(f"group-{number}"), Start(f"group-{number + 1}", ONE)]
+
+
+class TestElastic:
+    """Two workers with a GPU each on two nodes, of which one is lost."""
+
+    WAIT, BOOT = 30.0, 900.0
+
+    def world(self, min_workers: int | None, expected: tuple[str, ...] = ()) -> tuple[Packer, str]:
+        packer = Packer(cluster(1, 1), min_workers=min_workers)
+        packer.ask("a", PAIR)
+        (start,) = packer.decide(0)
+        assert isinstance(start, Start)
+        packer.placed(start.group, ["node-0", "node-1"])
+        packer.ready(start.group, 1)
+        assert packer.decide(1) == [Grant("a", start.group)]
+        nodes = {"node-0": cluster(1)["node-0"], **{name: cluster(1)["node-0"] for name in expected}}
+        assert packer.set_nodes(nodes, 10, expected=expected) == []
+        return packer, start.group
+
+    def test_a_group_comes_down_to_the_workers_that_fit(self) -> None:
+        packer, lost = self.world(1)
+        assert packer.decide(10) == packer.decide(10 + self.WAIT - 1) == []
+        assert packer.decide(10 + self.WAIT) == [Close(lost)]
+        packer.gone(lost)
+        packer.ask("a again", PAIR)
+        (start,) = packer.decide(41)
+        assert start == Start("group-2", replace(PAIR, workers=1))
+        packer.placed("group-2", ["node-0"])
+        packer.ready("group-2", 42)
+        assert packer.decide(42) == [Grant("a again", "group-2")]
+        # The next one takes the planned size as soon as it fits again.
+        packer.release("group-2", 50)
+        packer.set_nodes(cluster(1, 1), 50)
+        packer.ask("b", PAIR)
+        assert packer.decide(50) == [Close("group-2")]
+
+    def test_not_below_the_fewest_and_not_unasked(self) -> None:
+        for min_workers in (2, None):
+            packer, _ = self.world(min_workers)
+            assert packer.decide(10) == packer.decide(10_000) == []
+
+    def test_a_node_that_an_autoscaler_may_start_is_waited_for(self) -> None:
+        packer, lost = self.world(1, expected=("expected-1",))
+        assert packer.decide(10) == packer.decide(10 + self.BOOT - 1) == []
+        assert packer.decide(10 + self.BOOT) == [Close(lost)]
+
+    @pytest.mark.parametrize("expected", [(), ("expected-1",)])
+    def test_what_waits_for_long_is_told(self, expected: tuple[str, ...]) -> None:
+        packer, _ = self.world(None, expected)
+        packer.decide(10)
+        assert packer.short(69) is None
+        assert packer.short(130) == (
+            "waiting for 2 min for 2 worker(s) x (1 CPU, 1 GPU): of the cluster 1 x (16 CPU, 1 GPU) is there"
+        )
+        packer.set_nodes(cluster(1, 1), 140)
+        packer.decide(140)
+        assert packer.short(300) is None

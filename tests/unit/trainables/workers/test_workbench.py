@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +23,17 @@ from tiny_models import (
     train_job,
 )
 
-from trainables.checkpoint import Pointer, apply_delta, export_delta
+from trainables.checkpoint import apply_delta, export_delta, load_checkpoint
+from trainables.cost.spent import Spent
 from trainables.evaluate import evaluate_task
 from trainables.loop import TrialFailed
 from trainables.metrics import EXACT_MATCH, MetricSpec
 from trainables.model import model_fingerprint
+from trainables.pointer import Pointer
 from trainables.scoring.generation import generated_answers
-from trainables.workers.jobs import EvaluateJob, WorkerSetup
-from trainables.workers.workbench import Workbench
+from trainables.weights.rung_files import settle, taken_up
+from trainables.workers.jobs import EvaluateJob, Report, WorkerSetup
+from trainables.workers.workbench import Stopped, Workbench
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,7 @@ def test_reports_at_each_rung(used: Workbench, tmp_path: Path) -> None:
         "cost/trainable_parameters",
         "cost/train_flops",
         "cost/full_train_flops",
+        "cost/micro_batch_size",
         "cost/stored_bytes",
         "cost/full_stored_bytes",
         "cost/cpu_seconds",
@@ -165,15 +168,6 @@ def test_rungs_before_the_last_are_scored_on_the_first_samples(
     assert {score for report in whole for score in report.evaluations["easy"].scores} == {0.0, 100.0}
 
 
-def test_only_the_last_rung_s_parameters_are_left(used: Workbench, tmp_path: Path) -> None:
-    first, last = used.run(train_job(tmp_path, "down"))
-    assert first.checkpoint is not None
-    assert last.checkpoint is not None
-    assert not Path(first.checkpoint.path).exists()
-    assert [path.name for path in tmp_path.iterdir()] == [Path(last.checkpoint.path).name]
-    assert all(name.startswith("parameter/") for name in load_file(last.checkpoint.path))
-
-
 METHODS: dict[str, dict[str, Any]] = {
     "full": {"subset": "full"},
     "sa_proj": {"subset": "sa_proj", "lwf_weight": 0.5, "l2sp_weight": 0.1},
@@ -217,32 +211,148 @@ def test_learns_what_can_be_learnt(used: Workbench, tmp_path: Path) -> None:
     assert report.evaluations["easy"].value == 100.0
 
 
-def test_goes_on_from_a_checkpoint(used: Workbench, tmp_path: Path) -> None:
-    whole = list(used.run(train_job(tmp_path / "whole", rungs=(2, 4, 6))))
-    with closing(used.run(train_job(tmp_path / "part", rungs=(2, 4, 6)))) as run:
-        pointer = next(run).checkpoint
-        assert pointer is not None
-        # A worker that dies leaves the file as it is at this moment.
-        kept = replace(pointer, path=shutil.copy(pointer.path, tmp_path / "kept"))
-    rest = list(used.run(replace(train_job(tmp_path / "rest", rungs=(2, 4, 6)), resume=kept)))
-    assert measured(rest) == measured(whole[1:])
-    flops = [report.metrics["cost/train_flops"] for report in whole]
-    assert [report.metrics["cost/train_flops"] for report in rest] == flops[1:]
-    assert not Path(kept.path).exists(), "a later rung's checkpoint takes its place"
+RUNGS = (2, 4, 6, 8)
 
 
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_without_its_checkpoint_a_job_starts_over_and_repeats_no_report(
-    used: Workbench, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+def interrupted(bench: Workbench, folder: Path, *, after: int, **fields: object) -> tuple[Pointer, ...]:
+    """Run a job until some rungs were reported; return where the last two lie, the newest first."""
+    with closing(bench.run(train_job(folder, rungs=RUNGS, **fields))) as run:
+        saved = [next(run).checkpoint for _ in range(after)]
+    # The job's process dies here: nothing that follows may tell it that the job is over.
+    pointers = tuple(pointer for pointer in reversed(saved[-2:]) if pointer is not None)
+    assert all(load_checkpoint(pointer) for pointer in pointers)
+    return pointers
+
+
+def resumed(bench: Workbench, folder: Path, pointers: tuple[Pointer, ...], **fields: object) -> list[Report]:
+    return list(bench.run(replace(train_job(folder, rungs=RUNGS, **fields), resume=pointers)))
+
+
+def flops(reports: list[Report]) -> list[float]:
+    return [report.metrics["cost/train_flops"] for report in reports]
+
+
+def parameters(report: Report) -> dict[str, torch.Tensor]:
+    assert report.checkpoint is not None
+    return load_file(report.checkpoint.path)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "adapters": {**adapters("dora"), "lora_dropout": 0.1, "lwf_weight": 0.5, "subset": "llm"},
+    "pulled back": {"l2sp_weight": 0.1, "subset": "sa_proj"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lost", ["nothing", "the last", "the last's optimiser", "both"])
+def test_goes_on_as_if_nothing_had_happened(
+    used: Workbench, tmp_path: Path, kind: str, lost: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = list(used.run(train_job(tmp_path / "whole", rungs=(2, 4, 6))))
-    lost = Pointer(str(tmp_path / "lost"), "0" * 64, 4)
-    if damage == "damaged":
-        Path(lost.path).write_bytes(b"nothing")
-    rest = list(used.run(replace(train_job(tmp_path / "rest", rungs=(2, 4, 6)), resume=lost)))
-    assert [report.step for report in rest] == [6]
-    assert rest[0].evaluations == whole[2].evaluations
-    assert damage in capsys.readouterr().err
+    """From the last checkpoint, the one before if that is damaged, or the base: all numbers are the same."""
+    how = KINDS[kind]
+    whole = list(used.run(train_job(tmp_path / "whole", rungs=RUNGS, **how)))
+    pointers = interrupted(used, tmp_path / "part", after=3, **how)
+    damaged = {
+        "nothing": [],
+        "the last": [pointers[0].path],
+        "the last's optimiser": [pointers[0].optimizer],
+        "both": [pointers[0].path, pointers[1].optimizer],
+    }[lost]
+    for path in damaged:
+        content = bytearray(Path(str(path)).read_bytes())
+        content[-1] ^= 1
+        Path(str(path)).write_bytes(content)
+    rest = resumed(used, tmp_path / "part", pointers, **how)
+    assert [report.step for report in rest] == [8], "a rung is reported once"
+    assert measured(rest) == measured(whole[3:])
+    assert flops(rest) == flops(whole[3:])
+    tuned, expected = parameters(rest[0]), parameters(whole[3])
+    assert set(tuned) == set(expected)
+    assert all(torch.equal(tuned[name], expected[name]) for name in expected)
+    assert capsys.readouterr().err.count("is damaged") == len(damaged)
+    # What was reported before can be read again: points are made of it.
+    assert all(load_checkpoint(pointer) for pointer in pointers[:1])
+
+
+def test_a_run_that_had_to_stop_trains_what_is_left_and_no_more(
+    used: Workbench, prepared: WorkerSetup, tmp_path: Path
+) -> None:
+    """Whoever began it is gone: what is known is the job, and what lies in its folder."""
+    job = train_job(tmp_path / "stopped", rungs=(2, 9))
+    undisturbed = list(used.run(train_job(tmp_path / "twin", rungs=(2, 9))))
+    steps = 0
+
+    def count(*_: Any) -> None:
+        nonlocal steps
+        steps += torch.is_grad_enabled()
+
+    stopping = Workbench(prepared, stops=lambda: steps >= 5)
+    stopping.model.register_forward_hook(count)
+    run = stopping.run(job)
+    first = next(run)
+    with pytest.raises(Stopped):
+        next(run)
+    assert 5 <= steps < 9
+    assert first.checkpoint is not None
+
+    stopping = Workbench(prepared)
+    stopping.model.register_forward_hook(count)
+    (last,) = stopping.run(taken_up(replace(job, resume=(first.checkpoint,))))
+    assert steps == 9
+    assert measured([last]) == measured(undisturbed[-1:])
+    assert last.checkpoint is not None
+    assert undisturbed[-1].checkpoint is not None
+    assert last.checkpoint.sha256 == undisturbed[-1].checkpoint.sha256
+
+
+def test_a_lost_rung_that_comes_out_otherwise_is_not_put_in_its_place(
+    used: Workbench, tmp_path: Path
+) -> None:
+    """As on GPUs: what was reported has another checksum, and the file may be whole for others."""
+    last, before = interrupted(used, tmp_path, after=3)
+    assert last.optimizer is not None
+    Path(last.path).write_bytes(b"damaged")
+    optimizer = Path(last.optimizer).read_bytes()
+    (report,) = resumed(used, tmp_path, (replace(last, sha256="0" * 64), before))
+    assert report.step == 8
+    assert Path(last.path).read_bytes() == b"damaged"
+    assert Path(last.optimizer).read_bytes() == optimizer
+    assert not (tmp_path / ".again").exists()
+
+
+def test_the_time_of_all_lives_counts(used: Workbench, tmp_path: Path) -> None:
+    pointers = interrupted(used, tmp_path, after=2)
+    before = Spent.from_dict(pointers[0].spent)
+    assert before.train_seconds > 0
+    pretended = replace(
+        before, train_seconds=1000.0, eval_seconds=100.0, measured=7e6, peak_memory_bytes=1e15
+    )
+    first, last = resumed(used, tmp_path, (replace(pointers[0], spent=pretended.to_dict()), pointers[1]))
+    assert 1000 < first.metrics["cost/train_seconds"] < last.metrics["cost/train_seconds"] < 1001
+    assert 100 < last.metrics["cost/eval_seconds"] < 101
+    assert last.metrics["cost/energy_measured_joules"] >= 7e6
+    assert last.metrics["cost/cpu_seconds"] > before.core_seconds
+    assert last.metrics["cost/peak_memory_bytes"] == 1e15
+
+
+@pytest.mark.parametrize("keep_rungs", [False, True])
+def test_the_last_two_checkpoints_stay_until_the_job_is_over(
+    used: Workbench, tmp_path: Path, keep_rungs: bool
+) -> None:
+    job = replace(train_job(tmp_path, rungs=RUNGS), keep_rungs=keep_rungs)
+    (tmp_path / ".step_000001.safetensors.77.tmp").write_bytes(b"a process that was killed left this")
+    steps = []
+    with closing(used.run(job)) as run:
+        for report in run:
+            optimizers = {path.name[5:11] for path in tmp_path.glob("*.optimizer.safetensors")}
+            steps.append((report.step, sorted(map(int, optimizers))))
+    # A rung's report is out before the third last is dropped.
+    assert steps == [(2, [2]), (4, [2, 4]), (6, [2, 4, 6]), (8, [4, 6, 8])]
+    settle(tmp_path, keep_rungs=keep_rungs)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"step_{step:06d}.safetensors" for step in (RUNGS if keep_rungs else RUNGS[-1:])}
+    assert all(name.startswith("parameter/") for name in load_file(tmp_path / "step_000008.safetensors"))
 
 
 def test_a_job_that_can_not_be_served_leaves_the_base(used: Workbench, tmp_path: Path) -> None:
