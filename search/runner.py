@@ -197,6 +197,7 @@ def _with_base(run: StudyRun) -> StudyRecord:
     if run.folder.base.is_file():
         # What trials were compared with before; a device might measure it otherwise in the last bits.
         base, cached = read_evaluations(run.folder.base), True
+        run.console.print("loading the base model into its worker groups")
     else:
         run.console.print("loading the base model into its worker groups and evaluating it")
         with run.console.status("loading and evaluating the base model"):

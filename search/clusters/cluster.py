@@ -7,10 +7,18 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Final
 
 from search.clusters.devices import DRIVER_RESOURCE, LOCAL_DRIVERS
 from search.phases.study_failed import StudyFailed
 from search.settings.user_input import InputError
+
+_HOW: Final[Mapping[str, Any]] = {
+    "namespace": "recipe-search",
+    "log_to_driver": False,
+    "logging_level": logging.ERROR,
+    "configure_logging": True,
+}
 
 
 def cluster_address() -> str | None:
@@ -41,27 +49,14 @@ def connected() -> Iterator[Mapping[str, float]]:
     for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     address = cluster_address()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address:
-        try:
-            ray.init(address=address, namespace="recipe-search", **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {_one_line(error)}") from None
-    else:
-        try:
-            ray.init(
-                address="local",
-                namespace="recipe-search",
-                resources={DRIVER_RESOURCE: LOCAL_DRIVERS},
-                include_dashboard=False,
-                **quiet,
-            )
-        # Where its processes are not up within half a minute Ray raises a plain `Exception`.
-        except Exception as error:
-            raise StudyFailed(
-                f"Ray did not start: {_one_line(error)}. Where the machine is very busy, try again: Ray's "
-                "processes must be up within 30 s"
-            ) from error
+    try:
+        if address is None:
+            _start()
+        else:
+            _join(address)
+    # What Ray's own handler of SIGTERM raises.
+    except SystemExit:
+        raise KeyboardInterrupt from None
     # A node that is about to be taken away says so with SIGTERM, upon which Ray would exit at once. An
     # interrupt leaves what can be gone on with.
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -70,6 +65,29 @@ def connected() -> Iterator[Mapping[str, float]]:
     finally:
         signal.signal(signal.SIGTERM, before)
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **_HOW)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"RAY_ADDRESS: no Ray cluster at {address}: {_one_line(error)}") from None
+
+
+def _start() -> None:
+    import ray
+
+    own = {DRIVER_RESOURCE: LOCAL_DRIVERS}
+    try:
+        ray.init(address="local", resources=own, include_dashboard=False, **_HOW)
+    # Where its processes are not up within half a minute Ray raises a plain `Exception`.
+    except Exception as error:
+        raise StudyFailed(
+            f"Ray did not start: {_one_line(error)}. Where the machine is very busy, try again: Ray's "
+            "processes must be up within 30 s"
+        ) from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from search.clusters.devices import Node
 from search.data.encoding import encode_once, for_workers
 from search.findings.data_findings import data_lines
 from search.phases.steps import step
-from search.phases.study_failed import Interrupted, StudyFailed
+from search.phases.study_failed import StudyFailed
 from search.planning.placement import Placement
 from search.planning.preparation import Prepared, place_study, with_evaluation_that_fits
 from trainables.pool import ON_HEAD, WorkerPool, write_setup
@@ -99,8 +99,11 @@ def open_pool(prepared: Prepared, placement: Placement, storage: Path, *, grows:
     threading.Thread(target=_tell_waits, args=(pool, ended), daemon=True, name="waits").start()
     try:
         yield pool
-    except (KeyboardInterrupt, Interrupted):
-        print("interrupted: what is being trained is saved; once more ends at once", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(
+            "interrupted: waiting for the checkpoints of what is being trained; once more ends at once",
+            file=sys.stderr,
+        )
         raise
     finally:
         ended.set()

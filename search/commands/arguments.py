@@ -29,13 +29,15 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Take settings that replace the study file's."""
+def add_overrides(
+    parser: argparse.ArgumentParser, text: str = "settings that replace the file's: search.trials=8"
+) -> None:
+    """Take settings that replace the study file's; `text` says which, and gives an example."""
     parser.add_argument(
         "overrides",
         nargs="*",
         # A positional argument with a default counts as given, so that none is called a required one.
         default=[],
         metavar="key=value",
-        help="settings that replace the file's: search.trials=8",
+        help=text,
     )

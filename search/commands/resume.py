@@ -21,7 +21,11 @@ def add(commands: Commands) -> None:
         "MLflow is told now. Running the same study again does the same.",
     )
     add_folder(parser)
-    add_overrides(parser)
+    add_overrides(
+        parser,
+        "settings that may change: resources.max_concurrent_trials=4, and where a store has moved, "
+        "tracking.uri=http://mlflow:5000",
+    )
     parser.set_defaults(command=_resume)
 
 
@@ -39,11 +43,13 @@ def _resume(arguments: argparse.Namespace) -> int:
     root: Path = arguments.folder.absolute()
     study = StudyFolder(root).study
     if not study.is_file():
-        raise InputError(f"{arguments.folder} is no study's folder: it has no {study.name}")
+        hint = "; a study file is taken up with `recipe-search run`" if root.is_file() else ""
+        raise InputError(f"{arguments.folder} is no study's folder: it has no {study.name}{hint}")
     config = load_study(study, arguments.overrides)
     if config.name != root.name:
         raise InputError(
-            f"{arguments.folder} is the folder of the study {config.name!r}: give it that name again to go on"
+            f"{arguments.folder} is the folder of the study {config.name!r}: rename the folder to that to go "
+            "on"
         )
     config = config.model_copy(update={"output": str(root.parent)})
     if not is_started(config):

@@ -100,7 +100,10 @@ def run_or_go_on(config: StudyConfig, *, overwrite: bool = False, moved: tuple[s
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"interrupted; to go on: recipe-search resume {config.folder}", file=sys.stderr)
+        if is_started(config):
+            print(f"interrupted; to go on: recipe-search resume {config.folder}", file=sys.stderr)
+        else:
+            print("interrupted before the study had begun", file=sys.stderr)
         return FAILED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

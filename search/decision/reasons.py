@@ -109,9 +109,9 @@ def _tie_broken(case: Case, first: Contender) -> str:
     if any(each.value(measure) < first.value(measure) for each in case.ruling.left):
         by.append(f"the higher {_CALLED[measure]}")
     return (
-        f"{subject} is chosen, by {', then '.join(by)}, of the {len(case.ruling.tied)} of {_among(case)} "
-        f"whose {_CALLED[measure]} lies within noise of the highest, {case.ruling.best.key}'s "
-        f"{case.ruling.best.value(measure):+.1f}: {_worth(first, measure)}"
+        f"{subject} is chosen, by {', then '.join(by)}, of the {len(case.ruling.tied)} whose "
+        f"{_CALLED[measure]} lies within noise of the highest, {case.ruling.best.key}'s "
+        f"{case.ruling.best.value(measure):+.1f}, among {_among(case)}: {_worth(first, measure)}"
     )
 
 

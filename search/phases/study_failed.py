@@ -7,9 +7,5 @@ class StudyFailed(RuntimeError):
     """The study could not be carried out; the message is one line."""
 
 
-class Interrupted(StudyFailed):
-    """The study was interrupted; another driver can take it up."""
-
-
 class WorkersLost(StudyFailed):
     """What workers run on was lost too often, by no fault of what they did; another driver can go on."""

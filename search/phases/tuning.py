@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from search.objective import paired_metrics
 from search.phases.point_search import needed_for_points
 from search.phases.progress import StudyProgress
 from search.phases.recorder import HOPELESS, TrialRecorder, record_end
-from search.phases.study_failed import Interrupted, StudyFailed
+from search.phases.study_failed import StudyFailed
 from search.phases.study_run import StudyRun
 from search.records.open_trials import OpenTrial, close_open_trial, read_open_trials
 from search.records.room import make_room
@@ -77,7 +77,7 @@ def with_trials(run: StudyRun, record: StudyRecord) -> StudyRecord:
     """Let Tune and Optuna run the trials that have not ended; return the record with all of them.
 
     Raises:
-        StudyFailed: The search was interrupted, or its first trials all failed.
+        StudyFailed: The search ended too early, or its first trials all failed.
         DamagedFile: What an earlier driver wrote of a trial is damaged.
     """
     config, objective = run.config, record.objective
@@ -127,11 +127,10 @@ def _check_whole(run: StudyRun, recorder: TrialRecorder) -> None:
             f"{failed[-1].error}"
         )
     planned = run.config.search.trials
-    # Tune takes an interrupt for the end of the search.
     if (ended := len(recorder.results)) < planned:
-        raise Interrupted(
-            f"interrupted after {ended} of {counted(planned, 'trial')}; to go on: recipe-search resume "
-            f"{run.config.folder}"
+        raise StudyFailed(
+            f"Ray Tune ended the search after {ended} of {counted(planned, 'trial')}; to go on: "
+            f"recipe-search resume {run.config.folder}"
         )
 
 
@@ -220,9 +219,6 @@ def _tune(
             verbose=0,
         ),
     )
-    interrupted = signal.getsignal(signal.SIGINT)
-    try:
-        tuner.fit()
-    finally:
-        # Tune leaves its own handler there, which would take the next interrupt for one of its search.
-        signal.signal(signal.SIGINT, interrupted)
+    # Tune's own handler would take an interrupt for the end of the search, and the next one, too.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    tuner.fit()

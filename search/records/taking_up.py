@@ -52,8 +52,9 @@ def check_same_study(config: StudyConfig, *, moved: tuple[str, ...] = ()) -> Non
     if changed:
         more = f", and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise InputError(
-            f"{config.folder} holds a study with other settings: {'; '.join(changed[:_SHOWN])}{more}. Give "
-            "this one another name=..., or replace the other with --overwrite"
+            f"{config.folder} holds a study with other settings: {'; '.join(changed[:_SHOWN])}{more}. To go "
+            "on, leave these as they were; for a study of its own, `recipe-search run` with another name=... "
+            "or, with --overwrite, in place of this one"
         )
 
 

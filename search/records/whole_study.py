@@ -209,7 +209,13 @@ def _check_optuna(folder: StudyFolder, config: StudyConfig, begun: Sequence[Tria
         for trial in begun:
             if trial.number not in drawn:
                 raise ValueError(f"it does not know trial {trial.trial_id}")
-            if config.recipe_space().recipe(drawn[trial.number]) != trial.recipe:
+            if config.recipe_space().recipe(drawn[trial.number].params) != trial.recipe:
                 raise ValueError(
                     f"it drew another recipe for trial {trial.trial_id} than {_file_of(folder, trial)} tells"
                 )
+    told = {trial.number for trial in begun}
+    for number, known in drawn.items():
+        home = folder.trials / trial_id_of(number)
+        # Optuna is told of an end after that file is written. Who takes the whole folder away wants it anew.
+        if known.state.is_finished() and number not in told and home.is_dir():
+            raise ValueError(f"{home / TRIAL_FILE} is missing, and Optuna knows how the trial ended")

@@ -10,7 +10,7 @@ from typing import Any
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.settings.study_file import InputError
 from search.stores.database import prepared_alone, refusing, tables
@@ -60,8 +60,8 @@ def _drop_half_a_line(journal: Path) -> None:
             file.truncate(whole)
 
 
-def known_trials(journal: Path, study_name: str) -> dict[int, dict[str, Any]]:
-    """Return what a study's trials drew, by number, as a file holds it: those that were begun.
+def known_trials(journal: Path, study_name: str) -> dict[int, FrozenTrial]:
+    """Return a study's trials by number, as a file holds them: those that were begun.
 
     Raises:
         ValueError: The file holds no such study.
@@ -77,7 +77,7 @@ def known_trials(journal: Path, study_name: str) -> dict[int, dict[str, Any]]:
         known = storage.get_all_trials(studies[study_name], deepcopy=False)
     except (OptunaError, AssertionError) as error:
         raise ValueError(f"Optuna can't read it: {error}") from None
-    return {trial.number: trial.params for trial in known if trial.state is not TrialState.WAITING}
+    return {trial.number: trial for trial in known if trial.state is not TrialState.WAITING}
 
 
 def open_database(address: str) -> BaseStorage:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hostile_input.folders import DAMAGES
-from hostile_input.resumed import FILES, WEIGHTS, interrupted, put
+from hostile_input.resumed import FILES, TRIAL, WEIGHTS, interrupted, put
 
 from search import cli
 from search.records.study_folder import StudyFolder
@@ -45,6 +45,18 @@ def test_what_can_be_made_again_may_be_gone(folder: StudyFolder, file: str, dama
 def test_half_a_line_of_the_journal_is_none(folder: StudyFolder) -> None:
     with folder.sampler.open("ab") as journal:
         journal.write(b'{"op_code": 5, "wor')
+    check(folder)
+
+
+def test_an_ended_trial_without_its_record_is_refused_until_all_of_it_is_gone(folder: StudyFolder) -> None:
+    for made in ("points", "finalists"):
+        shutil.rmtree(folder.root / made)
+    (folder.root / TRIAL).unlink()
+    with pytest.raises(
+        ValueError, match=r"0000/trial\.json is missing, and Optuna knows how the trial ended"
+    ):
+        check(folder)
+    shutil.rmtree((folder.root / TRIAL).parent)
     check(folder)
 
 

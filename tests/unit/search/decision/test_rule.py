@@ -116,8 +116,8 @@ def test_the_reason_names_every_criterion_that_left_somebody_out() -> None:
     noise: dict[Measure, float] = {"score": 3.0, "held_out_forgetting": 0.5}
     assert said(*three, noise=noise) == (
         "trial 1 (gate_up at learning rate 0.001) is chosen, by less forgetting, then a lower cost of "
-        "training, of the 3 of 3 feasible complete trials whose score lies within noise of the highest, "
-        "trial 0's +14.0"
+        "training, of the 3 whose score lies within noise of the highest, trial 0's +14.0, "
+        "among 3 feasible complete trials"
     )
     assert ", by a lower cost of training, of the 3" in said(*three, noise=noise, ties=["cost"])
 

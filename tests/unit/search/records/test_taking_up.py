@@ -81,7 +81,7 @@ def test_the_same_study_is_taken_up(begun: StudyFolder, tmp_path: Path) -> None:
     [
         (["search.trials=21"], "search.trials is 21 and was 20"),
         (["held_out=[digits]"], "held_out is ['digits'] and was ['digits', 'digital_clock'"),
-        (["search.seed=3", "training.steps=200", "search.trials=9", "points=null"], "more. Give"),
+        (["search.seed=3", "training.steps=200", "search.trials=9", "points=null"], "more. To go on,"),
     ],
 )
 def test_another_study_of_its_name_is_refused(
@@ -91,7 +91,7 @@ def test_another_study_of_its_name_is_refused(
         check_same_study(at_home(study(tmp_path, *changes)))
     (line,) = str(refused.value).splitlines()
     assert said in line
-    assert "another name=..., or replace the other with --overwrite" in line
+    assert "with another name=... or, with --overwrite, in place of this one" in line
 
 
 def test_a_store_may_move_if_that_is_said(begun: StudyFolder, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_driver_that_makes_no_folder_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda root: root.rename(root.with_name("other")), "give it that name again"),
+        (lambda root: root.rename(root.with_name("other")), "rename the folder to that"),
         (lambda root: (root / "identity.json").unlink(), "was not made by `recipe-search run`"),
         (lambda root: (root / "study.yaml").unlink(), "is no study's folder: it has no study.yaml"),
     ],
