@@ -35,6 +35,7 @@ TARGETS = ("counting", "clock")
 HELD_OUT = ("colour", "shape", "digits", "letters")
 SUBSETS = ("full", "llm", "vision", "projector", "sa_proj", "mlp", "gate_up", "sa_gate_up")
 SAMPLES = 100
+_WEIGHTS = "/shared/runs/noop/trials/trial/checkpoint.safetensors"
 BASE = {name: 20.0 for name in TARGETS} | {name: 80.0 for name in HELD_OUT}
 
 
@@ -125,8 +126,8 @@ class NoopTrainable(tune.Trainable):
             "progress": step / 100,
             "done": step == 100,
             "metrics": metrics,
-            "weights": "/shared/runs/noop/trials/trial/checkpoint.safetensors",
-            "checkpoint": {"path": "/shared/runs/noop/trials/trial/checkpoint.safetensors", "step": step},
+            "weights": _WEIGHTS,
+            "checkpoint": {"path": _WEIGHTS, "sha256": "0" * 64, "step": step},
             "nodes": ["10.0.0.1"],
         }
 
