@@ -100,14 +100,22 @@ class Driver:
             self.look()
             time.sleep(0.2)
 
-    def wait_for_work(self, seconds: float, timeout: float = _START_LIMIT) -> None:
-        """Wait until its worker has used so many more seconds of a processor.
+    def wait_for_work(
+        self, folder: Path, pattern: str, seconds: float, timeout: float = _START_LIMIT
+    ) -> None:
+        """Wait until a folder holds a file, and its worker has used so many more seconds of a processor.
 
         Raises:
-            AssertionError: The time passed before.
+            AssertionError: It ended or the time passed before.
         """
+        end = time.monotonic() + timeout
+        while not any(folder.glob(pattern)):
+            assert self.process.poll() is None, f"ended without a {pattern}:\n{self.text}"
+            assert time.monotonic() < end, f"no {pattern} within {timeout:g} s:\n{self.text}"
+            self.look()
+            time.sleep(0.05)
         (worker,) = self.find("worker")
-        end, before = time.monotonic() + timeout, worker.cpu_times().user
+        before = worker.cpu_times().user
         while worker.cpu_times().user - before < seconds:
             assert time.monotonic() < end, f"no work within {timeout:g} s:\n{self.text}"
             time.sleep(0.05)

@@ -166,7 +166,18 @@ class FinalistRuns:
     def _as_points(
         self, open_points: Mapping[str, Candidate], seed: int, ended: Mapping[int, Retrained]
     ) -> Iterator[tuple[Candidate, Made | str]]:
-        members, jobs = {}, {}
+        members: dict[str, tuple[TrainedWeights, ...]] = {}
+        jobs = {}
+
+        def made(key: str, rung: Rung, evaluations: Mapping[str, Evaluation]) -> Made:
+            return Made(
+                candidate=open_points[key],
+                seed=seed,
+                members=members[key],
+                rung=rung,
+                evaluations=evaluations,
+            )
+
         for key, candidate in open_points.items():
             own = [(ended[member.trial], member.step) for member in candidate.point.members]
             members[key] = tuple(each.weights(step) for each, step in own)
@@ -178,16 +189,7 @@ class FinalistRuns:
                 jobs[key] = self._shape(candidate), PointJob(point=candidate.point, members=members[key])
                 continue
             rung, evaluations = known
-            yield (
-                candidate,
-                Made(
-                    candidate=candidate,
-                    seed=seed,
-                    members=members[key],
-                    rung=rung,
-                    evaluations=evaluations,
-                ),
-            )
+            yield candidate, made(key, rung, evaluations)
         for key, report in self._done(jobs):
             candidate = open_points[key]
             if report.error is not None:
@@ -198,16 +200,7 @@ class FinalistRuns:
             except ValueError as error:
                 yield candidate, str(error)
                 continue
-            yield (
-                candidate,
-                Made(
-                    candidate=candidate,
-                    seed=seed,
-                    members=members[key],
-                    rung=rung,
-                    evaluations=report.evaluations,
-                ),
-            )
+            yield candidate, made(key, rung, report.evaluations)
 
     def _done(
         self, jobs: Mapping[Key, tuple[GroupShape, PointJob | ConfirmJob]]

@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pyarrow.parquet as pq
@@ -23,7 +22,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from run_alone import run_alone
 from safetensors.torch import load_file
-from small_study import write_samples
+from small_study import write_study
 
 from search import cli
 from search.finalists.racing import fresh_seeds
@@ -56,39 +55,19 @@ def home(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
     `llm` learns the target, whose answer is always the same.
     """
     folder = tmp_path_factory.mktemp("home")
-    easy: dict[str, Any] = {"answers": ("yes",)}
-    study = {
-        "name": "made",
-        "model": {"path": str(base)},
-        "tasks": {
-            "easy": {
-                "train": write_samples(folder / "easy-train.jsonl", "easy", 16, 1, **easy),
-                "search": write_samples(folder / "easy-search.jsonl", "easy", 6, 2, **easy),
-                "confirm": write_samples(folder / "easy-confirm.jsonl", "easy", 7, 4, **easy),
-            },
-            "kept": {
-                "search": write_samples(folder / "kept.jsonl", "kept", 5, 3, images=False),
-                "confirm": write_samples(folder / "kept-confirm.jsonl", "kept", 4, 5, images=False),
-            },
-        },
-        "targets": ["easy"],
-        "held_out": ["kept"],
-        "space": {
+    write_study(
+        folder,
+        base,
+        space={
             "subsets": ["full", "llm", "projector"],
             "learning_rate": [1.0e-2, 3.0e-2],
             "learning_rate_of": {"full": [1e38, 1e38], "projector": [1.0e-6, 1.0e-5]},
         },
-        "training": {"steps": 16, "batch_size": 4},
-        "evaluation": {"batch_size": 4, "drift_samples": 3},
-        "search": {"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
-        "points": {"top": 1, "alpha": [0.0, 0.9], "soup": None, "earlier_rungs": True},
-        "selection": {"keep_weights": "all"},
-        "finalists": {"most": 2, "seeds": 2, "budget": 0.5},
-        "resources": {"max_concurrent_trials": 1},
-        "tracking": {"uri": f"sqlite:///{folder / 'mlflow.db'}", "experiment": "tests"},
-        "output": str(folder / "runs"),
-    }
-    (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+        search={"trials": 4, "seed": 0, "pruning": {"first_rung": 8, "reduction_factor": 2}},
+        points={"top": 1, "alpha": [0.0, 0.9], "soup": None, "earlier_rungs": True},
+        selection={"keep_weights": "all"},
+        finalists={"most": 2, "seeds": 2, "budget": 0.5},
+    )
     return folder
 
 
