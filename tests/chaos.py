@@ -29,7 +29,7 @@ VICTIMS: Final = {
     "group": r"ray::WorkerGroup",
     "controller": r"ray::TrainController",
     "pool": r"ray::WorkerPool",
-    "trial": r"ray::RecipeTrainable|ray::ImplicitFunc",
+    "trial": r"ray::ResourceTrainable|ray::RecipeTrainable",
 }
 
 # What a driver is at -> the line that it says when it begins with that; the last one first.
