@@ -1,1 +1,1 @@
-"""A tabular benchmark: every recipe of a grid is trained on several seeds, so that studies can be replayed."""
+"""A tabular benchmark: the recipes of a grid, trained on several seeds, and studies replayed on them."""

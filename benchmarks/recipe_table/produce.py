@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -83,21 +84,27 @@ def produce(grid: Grid, cache: Path, console: Console, *, until: float = math.in
         StudyFailed: The base could not be evaluated, or Ray failed.
         WorkersLost: Worker groups were lost, one after another.
     """
-    whole = True
-    with started(console) as (nodes, grows):
-        for target in grid.targets:
-            prepared = prepare(study_of(grid, target, cache))
-            files = TrainingFiles.begun(cache / grid.model / target, made_from(prepared))
-            missing = files.missing(grid.cells(target))
-            if (missing or files.read_base() is None) and time.monotonic() < until:
+    work = list(_work(grid, cache))
+    if any(todo for _, _, todo in work):
+        with started(console) as (nodes, grows):
+            for prepared, files, missing in work:
+                if not missing or time.monotonic() >= until:
+                    continue
                 prepared, placement = placed(prepared, nodes, console)
                 folder = prepared.config.folder.absolute()
                 with open_pool(prepared, placement, folder / "ray", grows=grows) as pool:
                     _with_base(files, pool, placement.smallest_shape, early_samples(grid))
                     _train(grid, files, missing, prepared, placement, pool, console, until)
                 shutil.rmtree(folder, ignore_errors=True)
-            whole = whole and not files.missing(grid.cells(target))
-    return whole
+    return not any(files.missing(todo) for _, files, todo in work)
+
+
+def _work(grid: Grid, cache: Path) -> Iterator[tuple[Prepared, TrainingFiles, list[Cell]]]:
+    """Yield each target's study and files, and the trainings that are missing."""
+    for target in grid.targets:
+        prepared = prepare(study_of(grid, target, cache))
+        files = TrainingFiles.begun(cache / grid.model / target, made_from(prepared))
+        yield prepared, files, files.missing(grid.cells(target))
 
 
 def made_from(prepared: Prepared) -> dict[str, Any]:
@@ -131,8 +138,6 @@ def _train(
     until: float,
 ) -> None:
     """Train what is missing of one target, as many recipes at a time as there is room for."""
-    if not missing:
-        return
     early, began = early_samples(grid), time.monotonic()
     jobs = {cell: _job(cell, grid, prepared, placement) for cell in missing}
     rungs: dict[Cell, dict[int, dict[str, float]]] = {cell: {} for cell in missing}

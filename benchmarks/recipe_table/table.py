@@ -48,6 +48,9 @@ class RecipeTable:
 
     Args:
         rows: A row for each subset, learning rate, seed and step, as the file has them.
+        subsets: What the grid's recipes train.
+        learning_rates: Their rates, rising.
+        rungs: Steps at which they are scored, rising.
         base: `value/<task>` -> points of the untouched model, and the same for what early rungs see.
         targets: Tasks to learn.
         held_out: Tasks not to forget.
@@ -61,15 +64,16 @@ class RecipeTable:
         self,
         rows: pd.DataFrame,
         *,
+        subsets: Sequence[str],
+        learning_rates: Sequence[float],
+        rungs: Sequence[int],
         base: Mapping[str, float],
         targets: Sequence[str],
         held_out: Sequence[str],
         early: int | None = None,
     ) -> None:
         self.base, self.early = dict(base), early
-        self.subsets: tuple[str, ...] = tuple(dict.fromkeys(rows["subset"]))
-        self.learning_rates = tuple(map(float, sorted(rows["learning_rate"].unique())))
-        self.rungs = tuple(map(int, sorted(rows["step"].unique())))
+        self.subsets, self.learning_rates, self.rungs = tuple(subsets), tuple(learning_rates), tuple(rungs)
         each = len(self.subsets) * len(self.learning_rates) * len(self.rungs)
         counts = rows.groupby("seed").size()
         self.seeds = tuple(int(seed) for seed in sorted(counts.index) if counts[seed] == each)
@@ -77,7 +81,10 @@ class RecipeTable:
             raise ValueError(f"no seed was trained for all {each} recipes and rungs of the table")
         self._targets, self._held_out = tuple(targets), tuple(held_out)
         self._logs = np.log(self.learning_rates)
-        self._arrays = self._arranged(rows)
+        arrays = self._arranged(rows)
+        self._names = tuple(arrays)
+        self._values = np.stack(list(arrays.values()))  # [metric, subset, rate, seed, rung]
+        self._step_seconds, self._eval_seconds = self._times(arrays)
 
     @classmethod
     def read(cls, model: str | Path, target: str) -> RecipeTable:
@@ -93,6 +100,9 @@ class RecipeTable:
         rows = pq.read_table(path, filters=[("target", "=", target)]).to_pandas()
         return cls(
             rows.astype({"subset": str}),
+            subsets=meta["subsets"],
+            learning_rates=meta["learning_rates"],
+            rungs=meta["rungs"],
             base=meta["base"][target],
             targets=meta["targets"][target],
             held_out=meta["held_out"][target],
@@ -105,7 +115,7 @@ class RecipeTable:
         Args:
             any_step: Whether recipes count that end at an earlier rung of the same schedule.
         """
-        means = self._arrays["score"].mean(axis=2)  # [subset, rate, rung]
+        means = self._values[self._names.index("score")].mean(axis=2)  # [subset, rate, rung]
         if not any_step:
             means = np.where(np.arange(len(self.rungs)) == len(self.rungs) - 1, means, -np.inf)
         subset, rate, rung = np.unravel_index(int(np.argmax(means)), means.shape)
@@ -141,11 +151,23 @@ class RecipeTable:
         low, share = self._between(learning_rate)
         place = (_place("subset", subset, self.subsets), _place("seed", seed, self.seeds))
         rung = len(self.rungs) - 1 if step is None else _place("step", step, self.rungs)
-        found = {}
-        for name, array in self._arrays.items():
-            one, other = array[place[0], low, place[1], rung], array[place[0], low + 1, place[1], rung]
-            found[name] = float(one + share * (other - one))
-        return found
+        one, other = (self._values[:, place[0], rate, place[1], rung] for rate in (low, low + 1))
+        return dict(zip(self._names, (one + share * (other - one)).tolist(), strict=True))
+
+    def seconds(self, subset: str, steps: int) -> float:
+        """Return the simulated seconds of some steps of a recipe and the evaluation after them.
+
+        A step takes its FLOPs at the speed that is the table's median, and an evaluation the median's time:
+        each time by itself tells more of what else its machine did.
+        """
+        return steps * self._step_seconds[_place("subset", subset, self.subsets)] + self._eval_seconds
+
+    def _times(self, arrays: Mapping[str, NDArray[np.float64]]) -> tuple[NDArray[np.float64], float]:
+        """Return the seconds of a step for each subset, and those of an evaluation."""
+        flops, steps = arrays["cost/train_flops"], np.array(self.rungs)
+        speed = float(np.median(flops[..., -1] / arrays["cost/train_seconds"][..., -1]))
+        evaluation = float(np.median(arrays["cost/eval_seconds"][..., -1])) / len(steps)
+        return np.asarray((flops / steps).mean(axis=(1, 2, 3)) / speed), evaluation
 
     def _between(self, learning_rate: float) -> tuple[int, float]:
         """Return the place of the next lower rate of the grid, and how far beyond it a rate is, in 0 to 1."""

@@ -35,7 +35,9 @@ def write_table(grid: Grid, cache: Path, path: Path, *, early: int | None) -> st
     about: dict[str, Any] = {
         "model": grid.model,
         "early_samples": early,
+        "subsets": grid.subsets,
         "learning_rates": grid.learning_rates,
+        "rungs": grid.rungs,
         "seeds": grid.seeds,
         "base": {},
         "targets": {},
