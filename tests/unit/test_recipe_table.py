@@ -51,6 +51,16 @@ def test_a_study_sees_the_first_samples_alone_before_the_last_rung() -> None:
     assert late["seen/score"] == late["score"] == pytest.approx(18)
 
 
+def test_time_is_that_of_the_median_speed() -> None:
+    """The speeds are 0.5e9 and 1e9 FLOPs a second, in the median 0.75e9: a step of 1e9 takes 4 / 3 s.
+
+    An evaluation takes half a second.
+    """
+    table = made_table()
+    assert table.seconds("full", 1) == pytest.approx(4 / 3 + 0.5)
+    assert table.seconds("part", 3) == pytest.approx(4 + 0.5)
+
+
 def test_a_seed_that_is_not_whole_does_not_count() -> None:
     rows = made_rows()
     table = table_of(rows[~((rows.seed == 1) & (rows.subset == "part"))])
@@ -90,8 +100,10 @@ def test_a_written_table_is_read_back_and_counts_what_is_missing(tmp_path: Path)
     files.write_base({"value/new": 10.0, "value/old": 80.0})
     cells = list(grid.cells("new"))
     assert [cell.seed for cell in cells] == [0, 0, 1, 1]
+    costs = {"cost/train_flops": 4.0, "cost/train_seconds": 2.0, "cost/eval_seconds": 3.0}
     for cell, gained in zip(cells, (30.0, 50.0), strict=False):
-        files.write(Trained(cell=cell, rungs={1: {"value/new": gained, "value/old": 75.0, "drift/x": 1.0}}))
+        measured = {"value/new": gained, "value/old": 75.0, "drift/x": 1.0, **costs}
+        files.write(Trained(cell=cell, rungs={1: measured}))
     files.write(Trained(cell=cells[2], rungs={}, error="TrialFailed: loss is nan"))
     assert files.missing(cells) == cells[3:]
     said = write_table(grid, tmp_path, tmp_path / "made.parquet", early=None)
