@@ -58,8 +58,8 @@ def connected() -> Iterator[Mapping[str, float]]:
     except SystemExit:
         raise KeyboardInterrupt from None
     # A node that is about to be taken away says so with SIGTERM, upon which Ray would exit at once. An
-    # interrupt leaves what can be gone on with.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # interrupt leaves what can be gone on with. (SIGINT itself is ignored behind `nohup` or `&`.)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield ray.cluster_resources()
     finally:
