@@ -57,14 +57,41 @@ def connected() -> Iterator[Mapping[str, float]]:
     # What Ray's own handler of SIGTERM raises.
     except SystemExit:
         raise KeyboardInterrupt from None
-    # A node that is about to be taken away says so with SIGTERM, upon which Ray would exit at once. An
-    # interrupt leaves what can be gone on with. (SIGINT itself is ignored behind `nohup` or `&`.)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield ray.cluster_resources()
+        with _interrupting():
+            yield ray.cluster_resources()
     finally:
-        signal.signal(signal.SIGTERM, before)
         ray.shutdown()
+
+
+@contextmanager
+def _interrupting() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C interrupt what is done in the context, whatever they meet there.
+
+    A node that is about to be taken away says so with SIGTERM, upon which Ray would exit at once; an
+    interrupt leaves what can be gone on with. Behind `nohup` or `&` SIGINT is ignored, and stays so.
+    """
+    interrupted = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    caught = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        caught.append(signal.SIGINT)
+    before = {each: signal.signal(each, interrupt) for each in caught}
+    try:
+        yield
+    except Exception:
+        # Libraries may make another error of an interrupt, such as Optuna where it gives back a lock.
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _join(address: str) -> None:

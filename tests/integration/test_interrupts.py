@@ -17,28 +17,31 @@ signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
 try:
     with connected():
         print("connected", flush=True)
-        signal.pause()
+        try:
+            signal.pause()
+        finally:
+            exec(sys.argv[2])
 except KeyboardInterrupt:
     print("interrupted")
 """
 
 
 @pytest.mark.parametrize(
-    ("sent", "sigint"),
+    ("sent", "sigint", "then"),
     [
-        (signal.SIGINT, "default_int_handler"),
-        (signal.SIGTERM, "default_int_handler"),
-        (signal.SIGTERM, "SIG_IGN"),
+        (signal.SIGINT, "default_int_handler", ""),
+        (signal.SIGTERM, "SIG_IGN", ""),
+        (signal.SIGTERM, "default_int_handler", "open('/none')"),
     ],
-    ids=["Ctrl-C", "notice", "notice behind nohup"],
+    ids=["Ctrl-C", "notice behind nohup", "notice of which another error is made"],
 )
-def test_a_driver_is_interrupted(sent: signal.Signals, sigint: str) -> None:
+def test_a_driver_is_interrupted(sent: signal.Signals, sigint: str, then: str) -> None:
     """Behind `nohup` or `&` SIGINT is ignored, and SIGTERM must not be."""
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     environment.pop("RAY_ADDRESS", None)
     process = subprocess.Popen(
-        [sys.executable, "-c", _DRIVER, sigint],
+        [sys.executable, "-c", _DRIVER, sigint, then],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
