@@ -54,8 +54,9 @@ format: $(DEV_READY) ## mend style and format where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV_READY) ## measure what is between two trials, beside one TorchTrainer.fit() per trial
+bench: $(DEV_READY) ## measure trials and whole searches beside public tools; about half an hour
 	$(BIN)/python -m benchmarks.turn_round
+	$(BIN)/python -m benchmarks.rivals
 
 bench-input: $(DEV_READY) ## measure how fast samples reach the model, beside what it takes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.input_pipeline
