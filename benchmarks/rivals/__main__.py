@@ -48,7 +48,7 @@ def carry_out(root: Path, names: Iterable[str], arguments: argparse.Namespace, c
     steps = load_study(arguments.study).training.steps
     runs = []
     for turn in range(arguments.rounds):
-        for name in names:
+        for name in [name for name in names if turn == 0 or name not in arguments.once]:
             side = SIDES[name]
             options = Options(
                 study=arguments.study,
@@ -138,6 +138,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=1, help="runs of each side, each on another seed")
     made.add_argument("--trials", type=int, default=20, help="trials of each search; the grid has its own")
     made.add_argument("--sides", nargs="+", choices=list(SIDES), default=list(SIDES))
+    made.add_argument(
+        "--once", nargs="*", choices=list(SIDES), default=[], help="sides that run in the first round alone"
+    )
     made.add_argument(
         "--limit", type=float, default=300, help="seconds after which the sequential sides begin no trial"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ class Tracer(TrainerCallback):
 
 def search(options: Options) -> None:
     """Run the search."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
     problem = Problem.load(options.study)
     scorer = GenerateScorer(problem, load_tokenizer(problem))
     scorer.measure_base(problem.base_model())

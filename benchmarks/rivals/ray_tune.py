@@ -107,7 +107,7 @@ def start_ray() -> None:
 
 def search(options: Options) -> None:
     """Run the search."""
-    torch.set_num_threads(AT_A_TIME)  # The base is evaluated before anything else runs.
+    torch.set_num_threads(1)
     problem = Problem.load(options.study)
     scorer = GenerateScorer(problem, load_tokenizer(problem))
     scorer.measure_base(problem.base_model())

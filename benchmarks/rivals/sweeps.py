@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def at_random(problem: Problem, seed: int) -> Iterator[Recipe2]:
 def search(options: Options, kind: str) -> None:
     """Run a sweep; the limit, where there is one, is looked at before each trial."""
     began = now()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
     problem = Problem.load(options.study)
     scorer = GenerateScorer(problem, load_tokenizer(problem))
     scorer.measure_base(problem.base_model())
