@@ -20,7 +20,7 @@ SIDE_BY_SIDE := --numprocesses 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart smollm2 venv dev test test-all lint format audit bench bench-input bench-sharding bench-gpu bench-table clean clean-venv same-python
+.PHONY: help quickstart smollm2 venv dev test test-all lint format audit bench bench-input bench-sharding bench-gpu bench-table bench-replay clean clean-venv same-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,9 @@ bench-gpu: $(DEV_READY) ## measure what fits this GPU of a 7B model's recipes, a
 
 bench-table: $(DEV_READY) ## train every recipe of a grid on tiny-llava, for hours, or on where it was broken off
 	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python -m benchmarks.recipe_table.produce tiny-llava $(ARGS)
+
+bench-replay: $(DEV_READY) ## replay hundreds of studies on the stored table, to compare samplers and schedulers
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.recipe_table.replay tiny-llava $(ARGS)
 
 clean: ## remove caches and build outputs; keeps .venv/, runs/ and mlflow.db
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

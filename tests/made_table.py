@@ -15,11 +15,11 @@ SCORES: Final = {
     ("full", 1e-3): ((14.0, 18.0), (16.0, 22.0)),
     ("full", 1e-2): ((48.0, 36.0), (40.0, 44.0)),
     ("full", 1e-1): ((0.0, -20.0), (0.0, 0.0)),
-    ("part", 1e-3): ((1.0, 2.0), (3.0, 4.0)),
-    ("part", 1e-2): ((5.0, 10.0), (7.0, 14.0)),
-    ("part", 1e-1): ((9.0, 30.0), (11.0, 60.0)),
+    ("mlp", 1e-3): ((1.0, 2.0), (3.0, 4.0)),
+    ("mlp", 1e-2): ((5.0, 10.0), (7.0, 14.0)),
+    ("mlp", 1e-1): ((9.0, 30.0), (11.0, 60.0)),
 }
-SECONDS: Final = {"full": 2.0, "part": 1.0}
+SECONDS: Final = {"full": 2.0, "mlp": 1.0}
 """Subset -> seconds that a step of training takes; an evaluation takes half a second."""
 
 
@@ -52,7 +52,7 @@ def made_rows() -> pd.DataFrame:
 
 def table_of(rows: pd.DataFrame, **changes: Any) -> RecipeTable:
     """Return the table of some rows."""
-    about: dict[str, Any] = {"subsets": ("full", "part"), "learning_rates": RATES, "rungs": (1, 2)}
+    about: dict[str, Any] = {"subsets": ("full", "mlp"), "learning_rates": RATES, "rungs": (1, 2)}
     about |= {"base": BASE, "targets": ("new",), "held_out": ("old",)}
     return RecipeTable(rows, **about | changes)
 

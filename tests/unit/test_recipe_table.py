@@ -27,11 +27,11 @@ def test_between_two_rates_a_score_is_linear_in_the_logarithm() -> None:
 
 
 def test_best_is_the_highest_mean_and_may_be_at_an_earlier_rung() -> None:
-    """`part` has 30 and 60 at 1e-1: 45 on average, the most; `full` has 44 after one step."""
+    """`mlp` has 30 and 60 at 1e-1: 45 on average, the most; `full` has 44 after one step."""
     best = made_table().best()
-    assert (best.subset, best.learning_rate, best.step, best.score) == ("part", 1e-1, 2, pytest.approx(45))
+    assert (best.subset, best.learning_rate, best.step, best.score) == ("mlp", 1e-1, 2, pytest.approx(45))
     lower = made_rows()
-    lower.loc[(lower.subset == "part") & (lower.step == 2), "score"] -= 5
+    lower.loc[(lower.subset == "mlp") & (lower.step == 2), "score"] -= 5
     table = table_of(lower)
     assert (table.best().subset, table.best().learning_rate) == ("full", 1e-2)
     earlier = table.best(any_step=True)
@@ -58,22 +58,22 @@ def test_time_is_that_of_the_median_speed() -> None:
     """
     table = made_table()
     assert table.seconds("full", 1) == pytest.approx(4 / 3 + 0.5)
-    assert table.seconds("part", 3) == pytest.approx(4 + 0.5)
+    assert table.seconds("mlp", 3) == pytest.approx(4 + 0.5)
 
 
 def test_a_seed_that_is_not_whole_does_not_count() -> None:
     rows = made_rows()
-    table = table_of(rows[~((rows.seed == 1) & (rows.subset == "part"))])
+    table = table_of(rows[~((rows.seed == 1) & (rows.subset == "mlp"))])
     assert table.seeds == (0,)
     assert table.true_score("full", 1e-3) == pytest.approx(18)
     with pytest.raises(ValueError, match="no seed was trained for all 12 recipes and rungs"):
-        table_of(rows[rows.subset != "part"])
+        table_of(rows[rows.subset != "mlp"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ful", 1e-3, 0), "subset 'ful' is not in the table, which has full, part"),
+        (("ful", 1e-3, 0), "subset 'ful' is not in the table, which has full, mlp"),
         (("full", 1e-3, 7), "seed 7 is not in the table, which has 0, 1"),
         (("full", 0.2, 0), "learning rate 0.2 is not between 0.001 and 0.1"),
         (("full", 1e-3, 0, 3), "step 3 is not in the table, which has 1, 2"),

@@ -1,0 +1,109 @@
+"""What simulated studies differ in: who proposes, who stops trials, and what a study begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from search.settings.search_config import PruningConfig, SamplerName, SearchConfig, startup_trials
+
+Proposer = SamplerName | Literal["grid"]
+Start = Literal["nothing", "presets", "best elsewhere", "results elsewhere"]
+"""What a study begins with: nothing, the published recipes at the middle of the rates, the best recipes of a
+study of another target, or that study's results, told to the sampler as if they were of this one."""
+
+HALVING: Final = PruningConfig(first_rung=25, reduction_factor=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to search.
+
+    Attributes:
+        sampler: Who proposes; `grid` goes through as many rates a subset as the steps suffice for if no
+            trial is stopped, and on by chance if some are left.
+        pruning: Successive halving, or None.
+        start: What is known or queued before the first proposal.
+        drift: KL(base || tuned) on held-out tasks, in nats per answer token, above which a trial is stopped
+            at an early rung; None stops none. Without halving that is the table's first rung.
+        finalists: How many of the best recipes are trained again on other seeds of the table, within the
+            budget. The best mean is selected then, else the best trial.
+        repeats: On how many other seeds; with all of them the means would be the true scores themselves.
+    """
+
+    sampler: Proposer = "tpe"
+    pruning: PruningConfig | None = HALVING
+    start: Start = "presets"
+    drift: float | None = None
+    finalists: int = 0
+    repeats: int = 1
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        parts: list[str] = [self.sampler]
+        if self.pruning is not None:
+            parts.append(f"halving {self.pruning.reduction_factor} from {self.pruning.first_rung}")
+        if self.start != "nothing":
+            parts.append(self.start)
+        if self.drift is not None:
+            parts.append(f"drift {self.drift:g}")
+        if self.finalists:
+            times = "twice" if self.repeats == 2 else "once"
+            parts.append(f"{self.finalists} finalists {times} again")
+        return ", ".join(parts)
+
+    def startup_trials(self, whole_trials: int) -> int:
+        """Return the trials before the sampler takes over, as a study of so many whole trials has them."""
+        name: SamplerName = "random" if self.sampler == "grid" else self.sampler
+        return startup_trials(SearchConfig(trials=max(1, whole_trials), sampler=name))
+
+
+DEFAULT: Final = Variant()
+"""How examples/quickstart.yaml searches, but for its finalists."""
+
+
+def rungs_of(pruning: PruningConfig | None, drift: float | None, rungs: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the rungs of a table at which a study's trials report.
+
+    A rung that halving would have and the table has not is left out: with the factor 3 from 25 on, 75.
+    """
+    early: set[int] = set()
+    if pruning is not None:
+        step = pruning.first_rung
+        while step < rungs[-1]:
+            early.add(step)
+            step *= pruning.reduction_factor
+    elif drift is not None:
+        early.add(rungs[0])
+    return (*(rung for rung in rungs[:-1] if rung in early), rungs[-1])
+
+
+def variants(*, elsewhere: bool) -> tuple[Variant, ...]:
+    """Return the variants that are compared: each one thing away from the default, and some together.
+
+    Args:
+        elsewhere: Whether there is another target whose results a study can begin with.
+    """
+    proposers: tuple[Proposer, ...] = ("tpe", "nsga2", "random", "grid")
+    starts: tuple[Start, ...] = ("nothing", "best elsewhere", "results elsewhere")
+    halvings = [
+        PruningConfig(first_rung=first, reduction_factor=factor)
+        for first, factor in ((25, 3), (25, 4), (50, 2), (50, 4))
+    ]
+    found = [
+        replace(DEFAULT, sampler=sampler, pruning=pruning)
+        for pruning in (HALVING, None)
+        for sampler in proposers
+    ]
+    found += [replace(DEFAULT, pruning=pruning) for pruning in halvings]
+    found += [replace(DEFAULT, start=start) for start in (starts if elsewhere else starts[:1])]
+    found += [replace(DEFAULT, drift=drift) for drift in (0.1, 0.3, 1.0)]
+    found += [replace(DEFAULT, pruning=None, drift=0.3)]
+    found += [replace(DEFAULT, finalists=count) for count in (2, 4, 8)]
+    found += [replace(DEFAULT, finalists=4, repeats=2)]
+    for sampler in proposers[:1] + proposers[2:3]:
+        found += [
+            replace(DEFAULT, sampler=sampler, pruning=pruning, finalists=8) for pruning in (None, halvings[1])
+        ]
+    return tuple(replace(one, start="nothing") if one.sampler == "grid" else one for one in found)
