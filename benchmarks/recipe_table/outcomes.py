@@ -87,7 +87,6 @@ def of_the_grid(table: RecipeTable, studies: int) -> Outcomes:
         studies: How many times.
     """
     recipes = [(subset, rate) for subset in table.subsets for rate in table.learning_rates]
-    steps = len(recipes) * table.rungs[-1]
     seen = np.array(
         [[table.measured(subset, rate, seed)["score"] for seed in table.seeds] for subset, rate in recipes]
     )

@@ -13,7 +13,7 @@ from optuna.storages import InMemoryStorage
 
 from benchmarks.recipe_table.grid import log_spaced
 from benchmarks.recipe_table.table import RecipeTable
-from benchmarks.recipe_table.variants import Variant
+from benchmarks.recipe_table.variants import Variant, rungs_of
 from search.sampler import RecipeSampler
 from spaces.presets import preset_params
 from spaces.space import Bounds, RecipeSpace
@@ -74,19 +74,23 @@ def _queued(
     elsewhere: Sequence[Result],
 ) -> dict[str, dict[str, Any]]:
     if variant.sampler == "grid":
-        return _grid(table, seed, whole_trials)
+        rungs = rungs_of(variant.pruning, variant.drift, table.rungs)
+        return _grid(table, seed, variant.trials(whole_trials, rungs))
     if variant.start == "presets":
         return preset_params(space)
+    if variant.start == "low presets":
+        low, high = space.learning_rate.low, space.learning_rate.high
+        return preset_params(space, low * (high / low) ** 0.25)
     if variant.start == "best elsewhere":
         ranked = sorted(elsewhere, key=lambda each: -each[1])
         return {f"elsewhere {place}": dict(params) for place, (params, _) in enumerate(ranked[:_BEST])}
     return {}
 
 
-def _grid(table: RecipeTable, seed: int, whole_trials: int) -> dict[str, dict[str, Any]]:
+def _grid(table: RecipeTable, seed: int, trials: int) -> dict[str, dict[str, Any]]:
     """Return as many rates for each subset as there is room for, ends included, in an order by chance."""
     low, high = table.learning_rates[0], table.learning_rates[-1]
-    count = max(2, whole_trials // len(table.subsets))
+    count = max(2, trials // len(table.subsets))
     points = [(subset, rate) for rate in log_spaced(low, high, count) for subset in table.subsets]
     order = map(int, np.random.default_rng([seed, 2]).permutation(len(points)))
     return {

@@ -91,8 +91,14 @@ def grid_steps(table: RecipeTable) -> int:
 
 
 def compare(path: Path, studies: int, processes: int, console: Console) -> dict[str, Any]:
-    """Replay all variants on all targets of a table; return the figures, and show them."""
-    targets = whole_targets(path)
+    """Replay all variants on all targets of a table; return the figures, and show them.
+
+    Raises:
+        ValueError: There is no table, or it has no whole seed.
+    """
+    targets = whole_targets(path) if path.exists() else ()
+    if not targets:
+        raise ValueError(f"{path}: no table with a whole seed; make one: make bench-table")
     tables = {target: _table(path, target) for target in targets}
     elsewhere = {
         target: targets[(place + 1) % len(targets)] if len(targets) > 1 else None
@@ -113,6 +119,8 @@ def compare(path: Path, studies: int, processes: int, console: Console) -> dict[
         )
 
     every = variants(elsewhere=len(targets) > 1)
+    if all(len(table.seeds) == 1 for table in tables.values()):
+        every = tuple(variant for variant in every if not variant.finalists)  # there is no other seed
     with ProcessPoolExecutor(processes) as pool:
         run = partial(_run, pool, console)
         cases = [case(target, variant, SHARE) for variant in every for target in targets]

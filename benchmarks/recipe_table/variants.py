@@ -8,9 +8,10 @@ from typing import Final, Literal
 from search.settings.search_config import PruningConfig, SamplerName, SearchConfig, startup_trials
 
 Proposer = SamplerName | Literal["grid"]
-Start = Literal["nothing", "presets", "best elsewhere", "results elsewhere"]
-"""What a study begins with: nothing, the published recipes at the middle of the rates, the best recipes of a
-study of another target, or that study's results, told to the sampler as if they were of this one."""
+Start = Literal["nothing", "presets", "low presets", "best elsewhere", "results elsewhere"]
+"""What a study begins with: nothing, the published recipes at the middle of the rates or a quarter of the way
+from the lowest to the highest, the best recipes of a study of another target, or that study's results, told
+to the sampler as if they were of this one."""
 
 HALVING: Final = PruningConfig(first_rung=25, reduction_factor=2)
 
@@ -20,8 +21,8 @@ class Variant:
     """One way to search.
 
     Attributes:
-        sampler: Who proposes; `grid` goes through as many rates a subset as the steps suffice for if no
-            trial is stopped, and on by chance if some are left.
+        sampler: Who proposes; `grid` goes through as many rates a subset as the steps suffice for, and on by
+            chance if some are left.
         pruning: Successive halving, or None.
         start: What is known or queued before the first proposal.
         drift: KL(base || tuned) on held-out tasks, in nats per answer token, above which a trial is stopped
@@ -52,6 +53,19 @@ class Variant:
             times = "twice" if self.repeats == 2 else "once"
             parts.append(f"{self.finalists} finalists {times} again")
         return ", ".join(parts)
+
+    def trials(self, whole_trials: int, rungs: tuple[int, ...]) -> int:
+        """Return how many trials to expect where steps suffice for so many whole ones.
+
+        Args:
+            whole_trials: Trials that go to their end.
+            rungs: Those of the study.
+        """
+        share, taken, before = 1.0, 0.0, 0
+        for rung in rungs:
+            taken, before = taken + share * (rung - before), rung
+            share /= 1 if self.pruning is None else self.pruning.reduction_factor
+        return int(whole_trials * rungs[-1] / taken)
 
     def startup_trials(self, whole_trials: int) -> int:
         """Return the trials before the sampler takes over, as a study of so many whole trials has them."""
@@ -86,24 +100,24 @@ def variants(*, elsewhere: bool) -> tuple[Variant, ...]:
         elsewhere: Whether there is another target whose results a study can begin with.
     """
     proposers: tuple[Proposer, ...] = ("tpe", "nsga2", "random", "grid")
-    starts: tuple[Start, ...] = ("nothing", "best elsewhere", "results elsewhere")
+    starts: tuple[Start, ...] = ("nothing", "low presets", "best elsewhere", "results elsewhere")
     halvings = [
         PruningConfig(first_rung=first, reduction_factor=factor)
-        for first, factor in ((25, 3), (25, 4), (50, 2), (50, 4))
+        for first, factor in ((25, 4), (25, 3), (50, 2), (50, 4))
     ]
-    found = [
-        replace(DEFAULT, sampler=sampler, pruning=pruning)
-        for pruning in (HALVING, None)
-        for sampler in proposers
-    ]
+    found = [replace(DEFAULT, sampler=sampler) for sampler in proposers]
+    found += [replace(DEFAULT, sampler=sampler, pruning=None) for sampler in proposers]
     found += [replace(DEFAULT, pruning=pruning) for pruning in halvings]
-    found += [replace(DEFAULT, start=start) for start in (starts if elsewhere else starts[:1])]
+    found += [replace(DEFAULT, start=start) for start in (starts if elsewhere else starts[:2])]
     found += [replace(DEFAULT, drift=drift) for drift in (0.1, 0.3, 1.0)]
     found += [replace(DEFAULT, pruning=None, drift=0.3)]
     found += [replace(DEFAULT, finalists=count) for count in (2, 4, 8)]
     found += [replace(DEFAULT, finalists=4, repeats=2)]
-    for sampler in proposers[:1] + proposers[2:3]:
-        found += [
-            replace(DEFAULT, sampler=sampler, pruning=pruning, finalists=8) for pruning in (None, halvings[1])
-        ]
+    for sampler in proposers:
+        plain = replace(DEFAULT, sampler=sampler, start="nothing", finalists=4)
+        found += [replace(plain, pruning=pruning) for pruning in (HALVING, halvings[0])]
+    found += [
+        replace(DEFAULT, pruning=halvings[0], start="nothing", drift=0.3, finalists=4),
+        replace(DEFAULT, pruning=halvings[0], start="low presets", drift=0.3, finalists=4),
+    ]
     return tuple(replace(one, start="nothing") if one.sampler == "grid" else one for one in found)

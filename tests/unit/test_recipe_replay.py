@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from benchmarks.recipe_table import proposals, replay
 from benchmarks.recipe_table.grid import Grid
 from benchmarks.recipe_table.outcomes import Outcomes, of_the_grid, within
+from benchmarks.recipe_table.page import FIGURES, PAGE, page_with_tables
 from benchmarks.recipe_table.simulation import Tried, simulate
 from benchmarks.recipe_table.trainings import Trained, TrainingFiles
 from benchmarks.recipe_table.variants import Variant, rungs_of, variants
@@ -171,6 +173,13 @@ def test_the_grid_goes_through_its_rates_in_turn() -> None:
     assert found == {(subset, rate) for subset in ("full", "mlp") for rate in (1e-3, 1e-2, 1e-1)}
 
 
+def test_with_halving_a_grid_expects_more_trials() -> None:
+    """With the factor 2, a trial takes 25, half of the time 25 more and a quarter of the time 50 more: 50."""
+    halving = Variant(pruning=PruningConfig(first_rung=25, reduction_factor=2))
+    assert halving.trials(43, (25, 50, 100)) == 86
+    assert BLIND.trials(43, (100,)) == 43
+
+
 @pytest.mark.parametrize(
     ("first", "factor", "rungs"),
     [(25, 2, (25, 50, 100)), (25, 3, (25, 100)), (25, 4, (25, 100)), (50, 2, (50, 100)), (50, 4, (50, 100))],
@@ -229,6 +238,11 @@ def test_a_replay_reports_on_targets_that_it_was_not_chosen_on(
     assert "the whole grid, once" in screen.getvalue()
 
 
+def test_without_a_table_there_is_nothing_to_replay(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no table with a whole seed"):
+        replay.compare(tmp_path / "none.parquet", studies=1, processes=1, console=Console())
+
+
 def _written(folder: Path) -> Path:
     """Write a table of two targets."""
     grid = Grid(
@@ -250,3 +264,9 @@ def _written(folder: Path) -> Path:
             files.write(Trained(cell=cell, rungs={step: values | costs for step in grid.rungs}))
     write_table(grid, folder, folder / "made.parquet", early=None)
     return folder / "made.parquet"
+
+
+def test_the_tables_of_the_page_are_those_of_the_stored_figures() -> None:
+    page, figures = PAGE.read_text(encoding="utf-8"), json.loads(FIGURES.read_text(encoding="utf-8"))
+    assert page == page_with_tables(page, figures), "run: python -m benchmarks.recipe_table.page"
+    assert page_with_tables(page, figures | {"studies": -1}) != page
