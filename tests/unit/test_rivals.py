@@ -35,7 +35,7 @@ from benchmarks.rivals.trace import (
     steps_of,
     turn_rounds,
 )
-from benchmarks.rivals.truth import by_table
+from benchmarks.rivals.truth import by_table, promising
 from benchmarks.rivals.usage import Usage, run
 from search.data.inputs import load_data
 from search.settings.study_file import load_study
@@ -202,6 +202,13 @@ def test_a_recipe_is_worth_what_the_table_says() -> None:
     assert truth.score("part", 1e-2) == 12
     held = [(3.0, ("part", 1e-2)), (7.0, ("part", 1e-1))]
     assert arrival(held, truth.score, truth.best - truth.within) == Arrival(seconds=7, kept=True)
+
+
+def test_only_recipes_that_may_be_good_are_trained_again() -> None:
+    """Held are full with 10, vision with 12, llm with 20 and another side's mlp with 21; 11 below is far."""
+    other = [reported(5, 0, "mlp", 100, 21)]
+    found = promising([run_of("a", 0, 100, TRACE), run_of("b", 0, 100, other)], 100)
+    assert [each.recipes[0][0] for each in found] == ["llm", "mlp", "vision"]
 
 
 def test_turn_rounds_are_between_a_trials_end_and_the_next_ones_begin() -> None:
