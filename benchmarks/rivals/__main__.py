@@ -113,8 +113,9 @@ def compare(root: Path, arguments: argparse.Namespace, console: Console) -> tupl
     steps = load_study(arguments.study).training.steps
     runs = carry_out(root, arguments.sides, arguments, console)
     confirmed = Confirmed(arguments.study, root / "confirmed.json")
-    console.print("training what the sides hand over again, to confirm it")
-    confirmed.measure(each.found.handed_over for each in runs if each.found.handed_over is not None)
+    if arguments.confirm:
+        console.print("training what the sides hand over again, to confirm it")
+        confirmed.measure(each.found.handed_over for each in runs if each.found.handed_over is not None)
     truth = truth_of(arguments.study, runs, confirmed)
     figures = {
         name: figures_of([each for each in runs if each.side == name], steps, truth, confirmed.scores)
@@ -143,6 +144,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--limit", type=float, default=300, help="seconds after which the sequential sides begin no trial"
+    )
+    made.add_argument(
+        "--no-confirm", dest="confirm", action="store_false", help="confirm nothing that is not confirmed yet"
     )
     made.add_argument("--folder", type=Path, help="where the runs are kept; a temporary one by default")
     return made

@@ -55,8 +55,9 @@ class Confirmed:
                 self._file.write_text(json.dumps(self._known, indent=1) + "\n")
 
     def scores(self, handed: Handed) -> list[float]:
-        """Return the score for each seed."""
-        return [self._known[_key(handed, seed)] for seed in self._seeds]
+        """Return the score for each seed; none where not all of them are known."""
+        found = [self._known.get(_key(handed, seed)) for seed in self._seeds]
+        return [score for score in found if score is not None] if None not in found else []
 
     def mean(self, handed: Handed) -> float:
         """Return the mean over the seeds, in points."""

@@ -92,7 +92,8 @@ def figures_of(
         runs: The runs, at least one.
         steps: Optimiser steps of a whole trial.
         truth: What recipes are worth.
-        confirmed: What was handed over -> its score on the confirm split for each new seed.
+        confirmed: What was handed over -> its score on the confirm split for each new seed; none where that
+            is not known.
     """
     arrivals = [
         arrival(incumbents(run.found.trace, steps), truth.score, truth.best - truth.within) for run in runs
@@ -101,7 +102,8 @@ def figures_of(
     between = [seconds for run in runs for seconds in run.found.turn_rounds]
     handed = [run.found.handed_over for run in runs]
     # Handing over the base is a score of 0.
-    scores = [0.0 if each is None else statistics.fmean(confirmed(each)) for each in handed]
+    known = [[0.0] if each is None else confirmed(each) for each in handed]
+    scores = [statistics.fmean(each) for each in known if each]
     wheres = [each for run in runs if (each := where_of(run)) is not None]
     whole = all(run.trials >= run.planned for run in runs)
     return {
@@ -123,6 +125,7 @@ def figures_of(
         "steps": spread([steps_of(run.found.trace) for run in runs]),
         "trials_per_hour": spread([3600 * run.trials / run.usage.seconds for run in runs]),
         "cpu_seconds": spread([run.usage.cpu_seconds for run in runs]),
+        "cpu_seconds_per_trial": spread([run.usage.cpu_seconds / max(run.trials, 1) for run in runs]),
         "where": {
             part: round(statistics.median(each[part] for each in wheres), 1) for part in PARTS if wheres
         },
@@ -132,9 +135,18 @@ def figures_of(
             [run.usage.weight_bytes / 1e6 / max(run.trials, 1) for run in runs]
         ),
         "handed_over": ["the base" if each is None else each.label for each in handed],
-        "confirmed_score": spread(scores),
+        "confirmed_score": spread(scores) if scores else None,
         "load_at_start": [round(run.usage.load, 2) for run in runs],
     }
+
+
+_COMPARED: Final = (
+    "seconds_to_good_recipe",
+    "seconds",
+    "cpu_seconds",
+    "cpu_seconds_per_trial",
+    "turn_round_seconds",
+)
 
 
 def ratios(figures: Mapping[str, Mapping[str, Any]], against: str) -> dict[str, dict[str, float | None]]:
@@ -143,10 +155,7 @@ def ratios(figures: Mapping[str, Mapping[str, Any]], against: str) -> dict[str, 
     A side that did not always come to a good recipe has no ratio of the time to one.
     """
     return {
-        side: {
-            key: _ratio(own, figures[against], key)
-            for key in ("seconds_to_good_recipe", "seconds", "cpu_seconds", "turn_round_seconds")
-        }
+        side: {key: _ratio(own, figures[against], key) for key in _COMPARED}
         for side, own in figures.items()
         if side != against
     }
@@ -157,7 +166,7 @@ def _ratio(own: Mapping[str, Any], other: Mapping[str, Any], key: str) -> float 
         for each in (own, other):
             if each[key]["reached"] < each["runs"]:
                 return None
-    elif key == "seconds" and own["seconds_of_whole_plan"] is not None:
+    elif key in ("seconds", "cpu_seconds") and own["seconds_of_whole_plan"] is not None:
         return None
     above, below = own[key], other[key]
     if above is None or below is None or not math.isfinite(below["median"]) or below["median"] == 0:

@@ -20,6 +20,7 @@ _ROWS = (
     ("trials per hour", "trials_per_hour", "{:.0f}"),
     ("optimiser steps", "steps", "{:.0f}"),
     ("CPU-seconds", "cpu_seconds", "{:.0f}"),
+    ("CPU-seconds per trial", "cpu_seconds_per_trial", "{:.1f}"),
     ("turn-round in seconds", "turn_round_seconds", "{:.2f}"),
     ("MB left on disk", "megabytes_left", "{:.1f}"),
     ("MB of weights per trial", "megabytes_of_weights_per_trial", "{:.1f}"),
@@ -34,7 +35,7 @@ def shown(content: Mapping[str, Any]) -> Table:
         *(SIDES[name].title for name in content["sides"]),
         box=None,
         header_style="bold",
-        caption=f"median [smallest to largest], and how many times that of {SIDES[content['against']].title}",
+        caption=f"median (smallest to largest), and how many times that of {SIDES[content['against']].title}",
     )
     for title, key, form in _ROWS:
         table.add_row(title, *(_cell(content, name, key, form) for name in content["sides"]))
@@ -64,6 +65,6 @@ def _cell(content: Mapping[str, Any], name: str, key: str, form: str) -> str:
         planned = figures["trials"]["planned"]
         return f"{form.format(whole['median'])}, extrapolated from {measured} of {planned} trials"
     if values["n"] > 1:
-        text += f" [{form.format(values['min'])} to {form.format(values['max'])}]"
+        text += f" ({form.format(values['min'])} to {form.format(values['max'])})"
     ratio = content["ratios_of_medians"].get(name, {}).get(key)
     return text if ratio is None else f"{text}, x{ratio:.1f}"

@@ -196,11 +196,11 @@ def test_a_side_arrives_when_what_it_holds_is_truly_good() -> None:
 
 
 def test_a_recipe_is_worth_what_the_table_says() -> None:
-    """Means of two seeds at the last step: part at 0.1 has (30 + 60) / 2, part at 0.01 (10 + 14) / 2."""
+    """Means of two seeds at the last step: mlp at 0.1 has (30 + 60) / 2, mlp at 0.01 (10 + 14) / 2."""
     truth = by_table(made_table())
     assert truth.best == 45
-    assert truth.score("part", 1e-2) == 12
-    held = [(3.0, ("part", 1e-2)), (7.0, ("part", 1e-1))]
+    assert truth.score("mlp", 1e-2) == 12
+    held = [(3.0, ("mlp", 1e-2)), (7.0, ("mlp", 1e-1))]
     assert arrival(held, truth.score, truth.best - truth.within) == Arrival(seconds=7, kept=True)
 
 
@@ -267,6 +267,14 @@ def test_figures_of_a_side_are_right_by_hand() -> None:
     assert found["megabytes_of_weights_per_trial"]["median"] == 0.2
     assert found["turn_round_seconds"]["median"] == 1
     assert found["seconds_of_whole_plan"] is None
+
+
+def test_what_was_not_confirmed_has_no_confirmed_score() -> None:
+    """Of two runs that hand over llm and full, llm alone is known."""
+    runs = [run_of("a", 0, 100, TRACE), run_of("a", 1, 100, TRACE[:2])]
+    found = figures_of(runs, 100, TRUTH, lambda handed: confirmed(handed) if "llm" in handed.key else [])
+    assert found["confirmed_score"] == {"n": 1, "median": 14.4, "min": 14.4, "max": 14.4}
+    assert figures_of(runs[1:], 100, TRUTH, lambda handed: [])["confirmed_score"] is None
 
 
 def test_a_plan_that_was_cut_short_is_extrapolated_and_says_so() -> None:
