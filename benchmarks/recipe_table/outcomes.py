@@ -79,12 +79,13 @@ def pooled(several: Sequence[Outcomes]) -> Outcomes:
     )
 
 
-def of_the_grid(table: RecipeTable, studies: int) -> Outcomes:
+def of_the_grid(table: RecipeTable, studies: int, share: float) -> Outcomes:
     """Return what it comes to to train every recipe of the grid once, on a seed by chance, and take the best.
 
     Args:
         table: The table.
         studies: How many times.
+        share: What share of the grid's steps that takes.
     """
     recipes = [(subset, rate) for subset in table.subsets for rate in table.learning_rates]
     seen = np.array(
@@ -98,7 +99,7 @@ def of_the_grid(table: RecipeTable, studies: int) -> Outcomes:
     seconds = sum(table.seconds(subset, table.rungs[-1]) for subset, _ in recipes)
     return Outcomes(
         regrets=tuple(found),
-        shares=(1 / len(table.seeds),) * studies,
+        shares=(share,) * studies,
         seconds=(seconds,) * studies,
         trials=(float(len(recipes)),) * studies,
     )

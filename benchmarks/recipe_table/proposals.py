@@ -11,7 +11,6 @@ import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
 
-from benchmarks.recipe_table.grid import log_spaced
 from benchmarks.recipe_table.table import RecipeTable
 from benchmarks.recipe_table.variants import Variant, rungs_of
 from search.sampler import RecipeSampler
@@ -79,22 +78,38 @@ def _queued(
     if variant.start == "presets":
         return preset_params(space)
     if variant.start == "low presets":
-        low, high = space.learning_rate.low, space.learning_rate.high
-        return preset_params(space, low * (high / low) ** 0.25)
+        return _presets_at(space, (1 / 4,))
+    if variant.start == "three rates":
+        return _presets_at(space, (1 / 2, 1 / 6, 5 / 6))
     if variant.start == "best elsewhere":
         ranked = sorted(elsewhere, key=lambda each: -each[1])
         return {f"elsewhere {place}": dict(params) for place, (params, _) in enumerate(ranked[:_BEST])}
     return {}
 
 
+def _presets_at(space: RecipeSpace, places: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Return the published recipes at rates so far along the logarithms of the bounds, 0 to 1."""
+    low, high = space.learning_rate.low, space.learning_rate.high
+    return {
+        f"{name} {place:.2f}": params
+        for place in places
+        for name, params in preset_params(space, low * (high / low) ** place).items()
+    }
+
+
 def _grid(table: RecipeTable, seed: int, trials: int) -> dict[str, dict[str, Any]]:
-    """Return as many rates for each subset as there is room for, ends included, in an order by chance."""
+    """Return as many rates for each subset as there is room for, equally far apart, in an order by chance.
+
+    Where the first of them lies is left to chance, too: on the table's own rates a grid would meet its best.
+    """
     low, high = table.learning_rates[0], table.learning_rates[-1]
     count = max(2, trials // len(table.subsets))
-    points = [(subset, rate) for rate in log_spaced(low, high, count) for subset in table.subsets]
-    order = map(int, np.random.default_rng([seed, 2]).permutation(len(points)))
+    random = np.random.default_rng([seed, 2])
+    rates = low * (high / low) ** ((np.arange(count) + random.random()) / count)
+    points = [(subset, float(rate)) for rate in rates for subset in table.subsets]
     return {
-        f"grid {place}": {"subset": points[place][0], "learning_rate": points[place][1]} for place in order
+        f"grid {place}": {"subset": points[place][0], "learning_rate": points[place][1]}
+        for place in map(int, random.permutation(len(points)))
     }
 
 

@@ -30,7 +30,7 @@ from benchmarks.recipe_table.variants import DEFAULT, Variant, variants
 CHOSEN_ON: Final = ("counting", "naming")
 """Targets on which a variant is chosen; it is reported on the others. Fixed before the first replay."""
 SHARE: Final = 0.15  # of the grid's steps, all seeds counted
-WORKERS: Final = (1, 4, 16, 64, 256, 1000)
+WORKERS: Final = (1, 4, 16, 64, 1000)
 _SIDE_BY_SIDE: Final = 4  # trials at a time where nothing else is said
 
 
@@ -82,12 +82,14 @@ def replayed(case: Case) -> Outcomes:
                 elsewhere=before,
             )
         )
-    return Outcomes.of(found, grid_steps(table))
+    return Outcomes.of(found, grid_steps(case.path))
 
 
-def grid_steps(table: RecipeTable) -> int:
-    """Return the optimiser steps of a whole grid, all its seeds counted."""
-    return len(table.subsets) * len(table.learning_rates) * len(table.seeds) * table.rungs[-1]
+def grid_steps(path: Path) -> int:
+    """Return the optimiser steps of a target's whole grid: all its seeds count, those to come included."""
+    about = metadata(path)
+    recipes = len(about["subsets"]) * len(about["learning_rates"])
+    return int(recipes * len(about["seeds"]) * about["rungs"][-1])
 
 
 def compare(path: Path, studies: int, processes: int, console: Console) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def compare(path: Path, studies: int, processes: int, console: Console) -> dict[
             target=target,
             elsewhere=elsewhere[target],
             variant=variant,
-            budget=int(share * grid_steps(tables[target])),
+            budget=int(share * grid_steps(path)),
             workers=workers,
             studies=studies,
         )
@@ -129,9 +131,9 @@ def compare(path: Path, studies: int, processes: int, console: Console) -> dict[
         kinds = dict.fromkeys((DEFAULT, best))
         wide = run([case(t, v, SHARE, w) for v in kinds for t in targets for w in WORKERS], "workers")
         # A share of the steps of one seed's grid, a third of the above where there are three seeds.
-        small = {target: SHARE / len(tables[target].seeds) for target in targets}
-        less = run([case(t, v, small[t]) for v in kinds for t in targets], "one seed's share")
-    grids = {target: of_the_grid(tables[target], studies) for target in targets}
+        seeds = len(metadata(path)["seeds"])
+        less = run([case(t, v, SHARE / seeds) for v in kinds for t in targets], "one seed's share")
+    grids = {target: of_the_grid(tables[target], studies, 1 / seeds) for target in targets}
     figures = {
         "what": "points by which the recipe that a simulated study selects falls short of the grid's best; "
         "'within' is the share of studies that fall short by at most one point",
@@ -188,7 +190,7 @@ def _about(path: Path, tables: Mapping[str, RecipeTable]) -> dict[str, Any]:
         "targets": {
             target: {
                 "seeds": len(table.seeds),
-                "steps": grid_steps(table),
+                "steps": grid_steps(path),
                 "best": vars(table.best()) | {"score": round(table.best().score, 2)},
                 "best_at_any_step": round(table.best(any_step=True).score, 2),
             }

@@ -8,10 +8,10 @@ from typing import Final, Literal
 from search.settings.search_config import PruningConfig, SamplerName, SearchConfig, startup_trials
 
 Proposer = SamplerName | Literal["grid"]
-Start = Literal["nothing", "presets", "low presets", "best elsewhere", "results elsewhere"]
-"""What a study begins with: nothing, the published recipes at the middle of the rates or a quarter of the way
-from the lowest to the highest, the best recipes of a study of another target, or that study's results, told
-to the sampler as if they were of this one."""
+Start = Literal["nothing", "presets", "low presets", "three rates", "best elsewhere", "results elsewhere"]
+"""What a study begins with: nothing; the published recipes at the middle of the rates, or a quarter of the
+way from the lowest to the highest, or at three rates each; the best recipes of a study of another target; or
+that study's results, told to the sampler as if they were of this one."""
 
 HALVING: Final = PruningConfig(first_rung=25, reduction_factor=2)
 
@@ -100,24 +100,23 @@ def variants(*, elsewhere: bool) -> tuple[Variant, ...]:
         elsewhere: Whether there is another target whose results a study can begin with.
     """
     proposers: tuple[Proposer, ...] = ("tpe", "nsga2", "random", "grid")
-    starts: tuple[Start, ...] = ("nothing", "low presets", "best elsewhere", "results elsewhere")
-    halvings = [
-        PruningConfig(first_rung=first, reduction_factor=factor)
-        for first, factor in ((25, 4), (25, 3), (50, 2), (50, 4))
-    ]
+    starts: tuple[Start, ...] = ("nothing", "low presets", "three rates")
+    others: tuple[Start, ...] = ("best elsewhere", "results elsewhere")
+    quarters = PruningConfig(first_rung=25, reduction_factor=4)
+    later = [PruningConfig(first_rung=50, reduction_factor=factor) for factor in (2, 4)]
+    halvings = [quarters, PruningConfig(first_rung=25, reduction_factor=3), *later]
     found = [replace(DEFAULT, sampler=sampler) for sampler in proposers]
     found += [replace(DEFAULT, sampler=sampler, pruning=None) for sampler in proposers]
     found += [replace(DEFAULT, pruning=pruning) for pruning in halvings]
-    found += [replace(DEFAULT, start=start) for start in (starts if elsewhere else starts[:2])]
-    found += [replace(DEFAULT, drift=drift) for drift in (0.1, 0.3, 1.0)]
+    found += [replace(DEFAULT, start=start) for start in (*starts, *(others if elsewhere else ()))]
+    found += [replace(DEFAULT, pruning=quarters, start=start) for start in starts]
+    found += [replace(DEFAULT, sampler="grid", pruning=quarters)]
+    found += [replace(DEFAULT, sampler="random", pruning=quarters, start="nothing")]
+    found += [replace(DEFAULT, drift=drift) for drift in (0.1, 1.0)]
     found += [replace(DEFAULT, pruning=None, drift=0.3)]
-    found += [replace(DEFAULT, finalists=count) for count in (2, 4, 8)]
-    found += [replace(DEFAULT, finalists=4, repeats=2)]
-    for sampler in proposers:
-        plain = replace(DEFAULT, sampler=sampler, start="nothing", finalists=4)
-        found += [replace(plain, pruning=pruning) for pruning in (HALVING, halvings[0])]
-    found += [
-        replace(DEFAULT, pruning=halvings[0], start="nothing", drift=0.3, finalists=4),
-        replace(DEFAULT, pruning=halvings[0], start="low presets", drift=0.3, finalists=4),
-    ]
+    found += [replace(DEFAULT, pruning=quarters, start="three rates", drift=0.3)]
+    found += [replace(DEFAULT, finalists=count) for count in (2, 4)]
+    for sampler, start in (("tpe", "three rates"), ("tpe", "nothing"), ("grid", "nothing")):
+        plain = replace(DEFAULT, sampler=sampler, pruning=quarters, start=start)  # type: ignore[arg-type]
+        found += [replace(plain, finalists=4), replace(plain, finalists=4, repeats=2)]
     return tuple(replace(one, start="nothing") if one.sampler == "grid" else one for one in found)

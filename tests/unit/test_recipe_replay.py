@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from benchmarks.recipe_table import proposals, replay
 from benchmarks.recipe_table.grid import Grid
 from benchmarks.recipe_table.outcomes import Outcomes, of_the_grid, within
-from benchmarks.recipe_table.page import FIGURES, PAGE, page_with_tables
+from benchmarks.recipe_table.page import BEGIN, END, FIGURES, PAGE, page_with_tables
 from benchmarks.recipe_table.simulation import Tried, simulate
 from benchmarks.recipe_table.trainings import Trained, TrainingFiles
 from benchmarks.recipe_table.variants import Variant, rungs_of, variants
@@ -167,10 +168,23 @@ def test_what_was_tried_elsewhere_comes_first() -> None:
 
 
 def test_the_grid_goes_through_its_rates_in_turn() -> None:
-    """Twelve steps are six trials: three rates for each of two subsets, ends included, and none twice."""
+    """Twelve steps are six trials: three rates, equally far apart in logs, for each of two subsets."""
     study = simulate(made_table(), replace(BLIND, sampler="grid"), seed=3, budget=12)
+    rates = sorted({each.params["learning_rate"] for each in study.tried})
+    assert len(rates) == 3
+    assert [rates[1] / rates[0], rates[2] / rates[1]] == pytest.approx([100 ** (1 / 3)] * 2)
     found = {(each.params["subset"], each.params["learning_rate"]) for each in study.tried}
-    assert found == {(subset, rate) for subset in ("full", "mlp") for rate in (1e-3, 1e-2, 1e-1)}
+    assert found == {(subset, rate) for subset in ("full", "mlp") for rate in rates}
+    other = simulate(made_table(), replace(BLIND, sampler="grid"), seed=4, budget=12)
+    assert rates[0] not in {each.params["learning_rate"] for each in other.tried}
+
+
+def test_published_recipes_are_tried_first_at_the_rates_that_were_asked_for() -> None:
+    """From 1e-3 to 1e-1, a sixth of the way is 10^(-3 + 1/3), and five sixths 10^(-1 - 1/3)."""
+    found = simulate(made_table(), replace(BLIND, start="three rates"), seed=0, budget=12).tried
+    assert [each.params["subset"] for each in found] == ["full", "mlp"] * 3
+    logs = [math.log10(each.params["learning_rate"]) for each in found]
+    assert logs == pytest.approx([-2, -2, -3 + 1 / 3, -3 + 1 / 3, -1 - 1 / 3, -1 - 1 / 3])
 
 
 def test_with_halving_a_grid_expects_more_trials() -> None:
@@ -205,7 +219,7 @@ def test_the_whole_grid_once_is_as_good_as_its_seeds_allow() -> None:
 
     So half of the time it is selected, with a regret of 0, and else `full` at 1e-2, with 45 - 40.
     """
-    found = of_the_grid(made_table(), 400)
+    found = of_the_grid(made_table(), 400, 0.5)
     assert {round(regret, 6) for regret in found.regrets} == {0.0, 5.0}
     assert within(found) == pytest.approx(0.5, abs=0.1)
     assert set(found.shares) == {0.5}
@@ -270,3 +284,18 @@ def test_the_tables_of_the_page_are_those_of_the_stored_figures() -> None:
     page, figures = PAGE.read_text(encoding="utf-8"), json.loads(FIGURES.read_text(encoding="utf-8"))
     assert page == page_with_tables(page, figures), "run: python -m benchmarks.recipe_table.page"
     assert page_with_tables(page, figures | {"studies": -1}) != page
+
+
+def test_a_goal_is_reached_only_on_targets_that_had_no_part_in_the_choice() -> None:
+    page, figures = f"{BEGIN}{END}", json.loads(FIGURES.read_text(encoding="utf-8"))
+    each = next(iter(figures["variants"][figures["chosen"]].values()))
+    for share, reported, says in (
+        (1.0, [], "not shown yet"),
+        (1.0, ["clock"], "It is reached"),
+        (0.9, ["clock"], "It is not reached"),
+    ):
+        variants = {
+            figures["chosen"]: {"counting": {**each, "within": 1.0}, "clock": {**each, "within": share}}
+        }
+        changed = {"variants": variants, "chosen_on": ["counting"], "reported_on": reported}
+        assert says in page_with_tables(page, figures | changed)
