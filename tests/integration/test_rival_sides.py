@@ -1,3 +1,5 @@
+"""The comparison with public tools, whole: every side on one small study."""
+
 from __future__ import annotations
 
 from pathlib import Path
