@@ -4,7 +4,7 @@
     python -m benchmarks.recipe_table.produce tiny-llava --write      # store what there is
 
 Each training that has ended is a file under `.cache/recipe_table/`; a production that was broken off goes on
-with those that are missing. Nothing else is kept: no weights, no MLflow record.
+with those that are missing there and in the stored table. Nothing else is kept: no weights, no MLflow record.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.recipe_table.grid import GRIDS, ROOT, Cell, Grid, grid_of
+from benchmarks.recipe_table.stored import take_over
 from benchmarks.recipe_table.trainings import Trained, TrainingFiles, values_of
 from benchmarks.recipe_table.writing import write_table
 from search.clusters.warm_cluster import open_pool, placed, started
@@ -104,6 +105,7 @@ def _work(grid: Grid, cache: Path) -> Iterator[tuple[Prepared, TrainingFiles, li
     for target in grid.targets:
         prepared = prepare(study_of(grid, target, cache))
         files = TrainingFiles.begun(cache / grid.model / target, made_from(prepared))
+        take_over(grid.table, target, grid.cells(target), files)
         yield prepared, files, files.missing(grid.cells(target))
 
 

@@ -43,6 +43,7 @@ def write_table(grid: Grid, cache: Path, path: Path, *, early: int | None) -> st
         "targets": {},
         "held_out": {},
         "versions": {},
+        "made_from": {},
         "trainings": {},
     }
     for target in grid.targets:
@@ -52,6 +53,7 @@ def write_table(grid: Grid, cache: Path, path: Path, *, early: int | None) -> st
         made_from = files.made_from
         about["base"][target] = base
         about["versions"][target] = made_from["versions"]
+        about["made_from"][target] = made_from["sha256"]
         for role in ("targets", "held_out"):
             about[role][target] = made_from[role]
         found = list(files.read(grid.cells(target)))

@@ -9,6 +9,7 @@ import pytest
 from made_table import BASE, RATES, made_rows, made_table, table_of
 
 from benchmarks.recipe_table.grid import GRIDS, Grid
+from benchmarks.recipe_table.stored import take_over
 from benchmarks.recipe_table.table import RecipeTable, metadata, whole_targets
 from benchmarks.recipe_table.trainings import Trained, TrainingFiles
 from benchmarks.recipe_table.writing import write_table
@@ -118,6 +119,42 @@ def test_a_written_table_is_read_back_and_counts_what_is_missing(tmp_path: Path)
     assert table.measured("full", 1e-2, 0)["drift/x"] == 1.0
     with pytest.raises(ValueError, match="no target 'othr'"):
         RecipeTable.read(tmp_path / "made.parquet", "othr")
+
+
+def test_a_production_goes_on_from_the_stored_table_of_the_same_data(tmp_path: Path) -> None:
+    """Of two trainings the table has one; its folder is gone."""
+    grid = Grid(
+        model="made",
+        study=tmp_path / "study.yaml",
+        targets=("new",),
+        subsets=("full",),
+        learning_rates=(1e-3, 1e-2),
+        seeds=(0,),
+        rungs=(1, 2),
+    )
+    made_from = {"targets": ["new"], "held_out": ["old"], "versions": {"torch": "2"}}
+    base = {"value/new": 10.0, "value/old": 80.0}
+    files = TrainingFiles.begun(tmp_path / "made" / "new", made_from)
+    files.write_base(base)
+    first, second = grid.cells("new")
+    early = {"value/new": 20.0, "value/old": 75.0, "value5/new": 15.0, "drift/x": 1.0}
+    rungs = {1: early, 2: {"value/new": 30.0, "value/old": 70.0, "drift/x": 2.0}}
+    files.write(Trained(cell=first, rungs=rungs))
+    table = tmp_path / "made.parquet"
+    write_table(grid, tmp_path, table, early=5)
+
+    anew = TrainingFiles.begun(tmp_path / "anew", made_from)
+    assert take_over(table, "new", grid.cells("new"), anew) == 1
+    assert take_over(table, "new", grid.cells("new"), anew) == 0
+    assert anew.read_base() == base
+    assert anew.missing([first, second]) == [second]
+    (trained,) = anew.read([first, second])
+    assert trained == Trained(cell=first, rungs=rungs)
+
+    other = TrainingFiles.begun(tmp_path / "other", {**made_from, "versions": {"torch": "3"}})
+    assert take_over(table, "new", grid.cells("new"), other) == 0
+    assert other.read_base() is None
+    assert take_over(tmp_path / "none.parquet", "new", grid.cells("new"), other) == 0
 
 
 def test_trainings_of_other_data_are_not_gone_on_with(tmp_path: Path) -> None:
